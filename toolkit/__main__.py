@@ -1,0 +1,5 @@
+"""`python -m toolkit` is `edge`."""
+
+from toolkit.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What decides: no terminal, no Docker, no Azure in here."""

@@ -1,0 +1,264 @@
+"""The Recipe: base model, data, steps, adapters and devices, read from a TOML file and checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from toolkit.core.toml_lines import line_of
+from toolkit.errors import RecipeError
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
+SAMPLE_MODEL = "sample:smollm2-135m-instruct"
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
+
+
+def _name(value: str) -> str:
+    if not NAME.match(value):
+        raise ValueError(f"'{value}' is no name: lower-case letters, digits and '-', at most 40, starting with a letter or digit")
+    return value
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Name = Annotated[str, Field(description="Lower-case letters, digits and '-'.")]
+Paths = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class Part(BaseModel):
+    """A table of a recipe: frozen, exact in its types, with no room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class BaseModelChoice(Part):
+    source: str = Field(min_length=1, description="Folder, Hugging Face id, azureml:// asset, or sample:smollm2-135m-instruct.")
+    revision: str = Field("", description="Hugging Face revision; empty: the newest.")
+    trust_remote_code: bool = Field(False, description="Run Python code that the model's repository ships.")
+
+    @property
+    def kind(self) -> str:
+        """sample, azureml, folder or hub."""
+        if self.source.startswith("sample:"):
+            return "sample"
+        if self.source.startswith("azureml:"):
+            return "azureml"
+        return "folder" if self.source.startswith((".", "/", "~")) else "hub"
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value.startswith("sample:") and value != SAMPLE_MODEL:
+            raise ValueError(f"there is no such sample; the built-in one is '{SAMPLE_MODEL}'")
+        if value.startswith((".", "/", "~", "sample:", "azureml:")) or re.match(r"^[\w.-]+/[\w.-]+$", value):
+            return value
+        raise ValueError("neither a folder (start it with './', '/' or '~'), nor a Hugging Face id 'owner/name', nor 'azureml://...'")
+
+
+class Data(Part):
+    text_template: str = Field(description="Text of one training row; {prompt}, {response} and other fields of the row are filled in.")
+    train_on: Literal["response", "text"] = Field("response", description="What the loss counts: the response only, or the whole text.")
+    max_tokens: int = Field(256, ge=16, le=131072, description="Rows longer than this are refused.")
+
+    @field_validator("text_template")
+    @classmethod
+    def _has_response(cls, value: str) -> str:
+        if "{response}" not in value:
+            raise ValueError("must contain {response}, the part of a row that is learnt")
+        return value
+
+
+class Quantize(Part):
+    algorithm: Literal["awq", "rtn", "none"] = "awq"
+    bits: Literal[4] = 4
+    group_size: Literal[16, 32, 64, 128] = Field(32, description="Weights that share one scale; the exporter's block size.")
+    symmetric: bool = False
+    calibration: Paths = Field((), description="Text (.txt) or rows (.jsonl) that awq measures activations on; empty: the first adapter's rows.")
+    calibration_tokens: int = Field(3072, ge=256, le=1_000_000)
+    sequence_length: int = Field(128, ge=16, le=8192)
+
+
+class Finetune(Part):
+    rank: int = Field(16, ge=1, le=512)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = Field((), description="Projections that get an adapter; empty: all linear layers of the blocks.")
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    epochs: float = Field(3.0, gt=0, le=1000)
+    max_steps: int = Field(0, ge=0, description="Stop after so many steps; 0: by epochs.")
+    batch_size: int = Field(16, ge=1, le=4096)
+    gradient_accumulation: int = Field(1, ge=1, le=4096)
+    seed: int = Field(17, ge=0, le=2**31)
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where the machine has it natively.")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return _as_tuple(value)
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [target for target in value if target not in LORA_TARGETS]
+        if unknown:
+            raise ValueError(f"unknown projection '{unknown[0]}'; there are: {', '.join(LORA_TARGETS)}")
+        return value
+
+
+class Adapter(Part):
+    name: Name
+    train: Paths = Field(min_length=1, description="JSONL files of training rows.")
+    held_out: Paths | float = Field(0.1, description="JSONL files of rows kept from training, or the share of `train` to keep.")
+    finetune: dict[str, Any] = Field({}, description="What this adapter does otherwise than [finetune].")
+
+    _check_name = field_validator("name")(_name)
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _files_or_share(cls, value: Any) -> Any:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not 0 < value <= 0.5:
+                raise ValueError("as a share must lie above 0 and not above 0.5")
+            return float(value)
+        return _as_tuple(value)
+
+
+class Export(Part):
+    precision: Literal["", "int4", "int8", "fp16", "fp32"] = Field("", description="Empty: the device's own choice.")
+    lm_head: Literal["int8", "int4"] = Field("int8", description="Precision of the output layer in an int4 export.")
+    context_length: int = Field(0, ge=0, le=1_000_000, description="Longest conversation in tokens; 0: the device's or the model's limit.")
+
+
+class Evaluate(Part):
+    perplexity_rows: int = Field(64, ge=1, le=100_000)
+    fact_rows: int = Field(64, ge=0, le=100_000)
+    max_new_tokens: int = Field(32, ge=1, le=4096)
+
+
+class Recipe(Part):
+    """What to make, for which devices. Its tables are its fields, its file is TOML."""
+
+    name: Name
+    model: BaseModelChoice
+    data: Data
+    quantize: Quantize = Quantize()
+    finetune: Finetune = Finetune()
+    adapters: tuple[Adapter, ...] = Field(min_length=1)
+    export: Export = Export()
+    evaluate: Evaluate = Evaluate()
+    devices: tuple[str, ...] = Field(("cpu",), min_length=1)
+
+    _check_name = field_validator("name")(_name)
+
+    @field_validator("adapters", "devices", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _adapters_differ(self) -> Recipe:
+        names = [adapter.name for adapter in self.adapters]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"two adapters are called '{twice}'")
+        if "base" in names:
+            raise ValueError("an adapter may not be called 'base': that is the model without an adapter")
+        return self
+
+    def finetune_of(self, adapter: Adapter) -> Finetune:
+        """[finetune] with this adapter's own options over it."""
+        return Finetune.model_validate({**self.finetune.model_dump(), **adapter.finetune})
+
+
+def load(path: Path) -> Recipe:
+    """The recipe in a file, its relative paths made absolute from the file's folder.
+
+    Raises:
+        RecipeError: no such file, not TOML, unknown keys, wrong types, impossible values; names file and line.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, IsADirectoryError) as exc:
+        raise RecipeError(f"There is no recipe at {path}.", "The built-in one is data/recipes/travel.toml.") from exc
+    except UnicodeDecodeError as exc:
+        line = path.read_bytes()[: exc.start].count(b"\n") + 1
+        raise RecipeError(f"{path}:{line}: not UTF-8 text.", "Save the recipe as UTF-8.") from exc
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Recipe:
+    """The recipe in `text`, which stands at `path`."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        found = re.search(r"\(at line (\d+)", str(exc))
+        line = found[1] if found else str(max(text.count("\n"), 1))
+        raise RecipeError(f"{path}:{line}: not TOML: {str(exc).split(' (at')[0]}.", "Correct that line.") from exc
+    recipe = _validated(Recipe, raw, text, path, ())
+    for number, adapter in enumerate(recipe.adapters):
+        _validated(Finetune, {**recipe.finetune.model_dump(), **adapter.finetune}, text, path, ("adapters", number, "finetune"))
+    return _absolute(recipe, path.absolute().parent)
+
+
+def _validated(part: type[Part], raw: dict, text: str, path: Path, prefix: tuple) -> Any:
+    try:
+        return part.model_validate(raw)
+    except ValidationError as exc:
+        raise _as_recipe_error(exc, part, text, path, prefix) from exc
+
+
+def _as_recipe_error(exc: ValidationError, part: type[Part], text: str, path: Path, prefix: tuple) -> RecipeError:
+    error = exc.errors()[0]
+    place = (*prefix, *(at for at in error["loc"] if not str(at).startswith(("tuple[", "function-", "constrained-", "float"))))
+    dotted = ".".join(str(at) for at in place) or "recipe"
+    where = f"{path}:{line_of(text, place)}"
+    more = f" ({exc.error_count() - 1} more problems after it.)" if exc.error_count() > 1 else ""
+    match error["type"]:
+        case "extra_forbidden":
+            known = _fields_at(part, place[len(prefix) :][:-1])
+            return RecipeError(f"{where}: unknown key '{dotted}'.", f"Known keys here: {', '.join(known)}.{more}")
+        case "missing":
+            return RecipeError(f"{where}: '{dotted}' is missing.", f"Add it; data/recipes/travel.toml shows every key.{more}")
+    said = error["msg"].removeprefix("Value error, ")
+    return RecipeError(f"{where}: '{dotted}': {said}; got {_short(error['input'])}.", f"Correct that line.{more}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(part: type[BaseModel], place: tuple) -> list[str]:
+    for at in place:
+        field = part.model_fields.get(str(at)) if isinstance(at, str) else None
+        if field is None:
+            continue
+        inner = next((t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type) and issubclass(t, BaseModel)), None)
+        part = inner or part
+    return sorted(part.model_fields)
+
+
+def _absolute(recipe: Recipe, folder: Path) -> Recipe:
+    def at(place: str) -> str:
+        return str((folder / Path(place).expanduser()).resolve())
+
+    adapters = tuple(
+        adapter.model_copy(
+            update={
+                "train": tuple(map(at, adapter.train)),
+                "held_out": adapter.held_out if isinstance(adapter.held_out, float) else tuple(map(at, adapter.held_out)),
+            }
+        )
+        for adapter in recipe.adapters
+    )
+    model = recipe.model.model_copy(update={"source": at(recipe.model.source)}) if recipe.model.kind == "folder" else recipe.model
+    quantize = recipe.quantize.model_copy(update={"calibration": tuple(map(at, recipe.quantize.calibration))})
+    return recipe.model_copy(update={"adapters": adapters, "model": model, "quantize": quantize})

@@ -1,0 +1,338 @@
+"""The only module that imports docker; it turns the engine's surprises into ours.
+
+What this wall absorbs: push and load errors come in the stream with HTTP 200 and raise nothing; a container in state
+`created` is a start that failed; 137 may be out of memory (`State.OOMKilled`); docker-py cannot use BuildKit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import DeviceRequest, Mount
+
+from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, PushProgress, Server
+from toolkit.core.run import Run
+from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDenied
+
+SERVER_UID = 65532
+ALIVE = {"running", "restarting", "paused"}
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """The engine's exceptions as ours."""
+    try:
+        yield
+    except (APIError, ImageNotFound) as exc:
+        raise EngineError(f"The Docker engine refused {doing}: {exc.explanation or exc}", _way_out(str(exc))) from exc
+    except (DockerException, requests.exceptions.RequestException) as exc:
+        raise EngineMissing(f"The Docker engine does not answer while {doing}: {exc}", "Start it (`systemctl start docker`), or use `--engine local`.") from exc
+
+
+def _way_out(said: str) -> str:
+    if "no space left" in said:
+        return "The engine's disk is full: `edge clean` shows what can go, `docker system df` what else is there."
+    if "could not select device driver" in said:
+        return "No GPU runtime: install nvidia-container-toolkit, then `edge doctor`."
+    return "`edge doctor` looks at the engine."
+
+
+def connect(timeout: int = 600) -> docker.DockerClient:
+    """A client of the engine that answers here.
+
+    Raises:
+        EngineMissing: none answers.
+    """
+    try:
+        client = docker.from_env(timeout=timeout)
+        client.ping()
+    except (DockerException, requests.exceptions.RequestException) as exc:
+        raise EngineMissing("No Docker engine answers here.", "Start it (`systemctl start docker`), or use `--engine local`.") from exc
+    return client
+
+
+class DockerEngine:
+    """BuildEngine and ImageEngine over one Docker engine."""
+
+    name = "docker"
+
+    def __init__(self, client: docker.DockerClient, build_image: str = "", mounts: Mapping[str, bool] | None = None, gpu: bool = False) -> None:
+        """`mounts`: folders a build sees at their own path, and whether it may write there."""
+        self._client = client
+        self._build_image = build_image
+        self._mounts = dict(mounts or {})
+        self._gpu = gpu
+
+    # -- BuildEngine ------------------------------------------------------------------------------------------------
+
+    def start(self, run: Run, lock: int) -> None:
+        binds = {str(run.folder): True, **self._mounts, **_inputs(run)}
+        with translated("starting the build container"):
+            self._client.containers.run(
+                self._build_image,
+                [str(run.folder)],
+                detach=True,
+                name=_container_name(run),
+                labels={f"{LABEL}.run": run.id, f"{LABEL}.home": _home_mark(run), f"{LABEL}.kind": "build"},
+                user=f"{os.getuid()}:{os.getgid()}",
+                mounts=[Mount(path, path, type="bind", read_only=not writable) for path, writable in binds.items()],
+                network_mode="none",
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                shm_size="1g",
+                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if self._gpu else None,
+                environment={"HOME": "/tmp"},
+            )
+
+    def is_alive(self, run: Run) -> bool:
+        container = self._container(run)
+        return container is not None and container.status in ALIVE
+
+    def exit_of(self, run: Run) -> Exit | None:
+        container = self._container(run)
+        if container is None:
+            return None
+        state = container.attrs["State"]
+        code = state.get("ExitCode")
+        if state.get("Status") == "created":
+            return Exit(code, reason=f"the build container did not start: {state.get('Error') or 'no reason given'}")
+        if state.get("OOMKilled"):
+            return Exit(code, True, "the build container was killed: out of memory")
+        if code == 137:
+            return Exit(code, reason="the build container was killed")
+        return Exit(code, reason=f"the build container ended with exit code {code}{_said(container)}")
+
+    def stop(self, run: Run, grace_seconds: float = 10) -> None:
+        container = self._container(run)
+        if container is not None:
+            with translated("stopping the build container"):
+                container.stop(timeout=int(grace_seconds))
+
+    def forget(self, run: Run) -> None:
+        container = self._container(run)
+        if container is not None:
+            with translated("removing the ended build container"):
+                container.remove(force=True)
+
+    def _container(self, run: Run):  # noqa: ANN202  docker's own type stays behind this wall
+        with translated("looking for the build container"):
+            try:
+                return self._client.containers.get(_container_name(run))
+            except NotFound:
+                return None
+
+    # -- ChatHost ---------------------------------------------------------------------------------------------------
+
+    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0) -> Server:
+        """A hardened container: not root, read-only, no capabilities, no network; it listens on a socket in `folder`."""
+        uid = os.getuid() or SERVER_UID
+        gid = os.getgid() or SERVER_UID
+        if os.getuid() == 0:
+            os.chown(folder, uid, gid)
+        with translated(f"starting {target}"):
+            container = self._client.containers.run(
+                target,
+                ["--uds", "/run/edge/chat.sock"],
+                detach=True,
+                user=f"{uid}:{gid}",
+                read_only=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                network_mode="none",
+                pids_limit=128,
+                mem_limit=f"{memory_mb}m" if memory_mb else None,
+                nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9) if cpus else None,
+                mounts=[Mount("/run/edge", str(folder), type="bind")],
+                labels={f"{LABEL}.kind": "server"},
+            )
+        return Server(folder / "chat.sock", container.id)
+
+    def is_serving(self, server: Server) -> bool:
+        with translated("looking for the chat container"):
+            try:
+                return self._client.containers.get(server.handle).status in ALIVE
+            except NotFound:
+                return False
+
+    def last_words(self, server: Server) -> str:
+        with translated("reading the chat container's log"):
+            try:
+                container = self._client.containers.get(server.handle)
+            except NotFound:
+                return "the container is gone"
+            state = container.attrs["State"]
+            memory = " It was killed: out of memory." if state.get("OOMKilled") else ""
+            return container.logs(tail=20).decode("utf-8", "replace").strip() + memory
+
+    def end(self, server: Server) -> None:
+        with translated("ending the chat container"):
+            try:
+                container = self._client.containers.get(server.handle)
+                container.stop(timeout=5)
+                container.remove(force=True)
+            except NotFound:
+                return
+
+    # -- ImageEngine ------------------------------------------------------------------------------------------------
+
+    def facts(self) -> EngineFacts:
+        with translated("describing itself"):
+            info, version = self._client.info(), self._client.version()
+        return EngineFacts(
+            version=version["Version"],
+            api=version["ApiVersion"],
+            storage=info["Driver"],
+            root=info["DockerRootDir"],
+            cpus=info["NCPU"],
+            memory=info["MemTotal"],
+            runtimes=tuple(sorted(info.get("Runtimes") or ())),
+        )
+
+    def build(self, context: Path, tag: str, target: str, arguments: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
+        with translated(f"building {tag}"), tempfile.TemporaryFile() as archive:
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                tar.add(context, arcname=".", filter=_as_root)
+            archive.seek(0)
+            lines = self._client.api.build(
+                fileobj=archive, custom_context=True, tag=tag, target=target or None, buildargs=dict(arguments),
+                labels=dict(labels), rm=True, forcerm=True, decode=True,
+            )  # fmt: skip
+            for line in lines:
+                if "error" in line:
+                    raise EngineError(f"Building {tag} failed: {line['error'].strip()}", _way_out(line["error"]))
+                if text := line.get("stream", line.get("status", "")).strip():
+                    yield text
+
+    def find(self, reference: str) -> Image | None:
+        with translated(f"looking for {reference}"):
+            try:
+                return _image(self._client.images.get(reference))
+            except NotFound:
+                return None
+
+    def images(self, label: str) -> list[Image]:
+        with translated("listing images"):
+            found = [_image(image) for image in self._client.images.list(filters={"label": label})]
+        return sorted(found, key=lambda image: image.created, reverse=True)
+
+    def pull(self, reference: str) -> bool:
+        """Fetch an image from its registry; False where it cannot be had."""
+        try:
+            self._client.images.pull(reference)
+        except DockerException:
+            return False
+        return True
+
+    def load(self, archive: Iterable[bytes]) -> None:
+        with translated("loading an image"):
+            for line in self._client.api.load_image(archive, quiet=False):
+                if "error" in line:
+                    raise EngineError(f"The Docker engine did not take the image: {line['error']}", _way_out(line["error"]))
+
+    def save(self, reference: str) -> Iterable[bytes]:
+        with translated(f"saving {reference}"):
+            yield from self._client.api.get_image(reference, chunk_size=1 << 20)
+
+    def tag(self, reference: str, target: str) -> None:
+        with translated(f"tagging {target}"):
+            repository, _, tag = target.rpartition(":")
+            self._client.api.tag(reference, repository, tag)
+
+    def untag(self, reference: str) -> None:
+        with translated(f"removing {reference}"):
+            try:
+                self._client.api.remove_image(reference)
+            except NotFound:
+                return
+
+    def push(self, reference: str, credentials: Credentials | None) -> Iterator[PushProgress | str]:
+        repository, _, tag = reference.rpartition(":")
+        # An empty pair, not None: without credentials of ours docker-py would send what it finds in the user's own files.
+        auth = {"username": credentials.username, "password": credentials.password} if credentials else None
+        digest = ""
+        with translated(f"pushing {reference}"):
+            for line in self._client.api.push(repository, tag=tag, auth_config=auth, stream=True, decode=True):
+                if "error" in line:
+                    raise _push_error(reference, line["error"])
+                digest = (line.get("aux") or {}).get("Digest", digest)
+                detail = line.get("progressDetail") or {}
+                if "id" in line and line["id"] != tag:
+                    total = detail.get("total", 0)
+                    yield PushProgress(line["id"], line.get("status", ""), min(detail.get("current", 0), total or detail.get("current", 0)), total)
+        if not digest:
+            raise PublishError(f"The engine ended the push of {reference} without a digest.", "Push again; layers already there do not move.")
+        yield digest
+
+    # -- housekeeping -----------------------------------------------------------------------------------------------
+
+    def ended_containers(self) -> list[tuple[str, str]]:
+        """Ids and names of our containers that run no more."""
+        with translated("listing containers"):
+            found = self._client.containers.list(all=True, filters={"label": f"{LABEL}.kind"})
+            return [(c.id, c.name) for c in found if c.status not in ALIVE]
+
+    def remove_container(self, identity: str) -> None:
+        with translated("removing a container"):
+            try:
+                self._client.containers.get(identity).remove(force=True)
+            except NotFound:
+                return
+
+
+def _push_error(reference: str, said: str) -> PublishError:
+    lowered = said.lower()
+    if any(word in lowered for word in ("no basic auth", "unauthorized", "denied", "authentication required")):
+        return RegistryDenied(f"The registry refused the credentials for {reference}: {said}", "Give --username and --password-stdin, or set EDGE_REGISTRY_USERNAME and EDGE_REGISTRY_PASSWORD.")
+    if any(word in lowered for word in ("connection refused", "eof", "connection reset", "no such host", "timeout", "broken pipe", "dial tcp")):
+        return PublishError(f"The registry went away while pushing {reference}: {said}", "When it is back, push again (`edge resume` on the run): layers already there do not move.")
+    return PublishError(f"The registry did not take {reference}: {said}", "Check the repository's name and your rights on it.")
+
+
+def _image(image) -> Image:  # noqa: ANN001  docker's own type stays behind this wall
+    attributes = image.attrs
+    return Image(
+        id=image.id,
+        tags=tuple(image.tags),
+        bytes=attributes["Size"],
+        created=attributes["Created"],
+        labels=attributes["Config"].get("Labels") or {},
+        layers=tuple(attributes["RootFS"].get("Layers") or ()),
+        config={"Config": attributes["Config"], "Os": attributes["Os"], "Architecture": attributes["Architecture"]},
+    )
+
+
+def _home_mark(run: Run) -> str:
+    """Tells the runs of one home from those of another on the same engine."""
+    return hashlib.sha256(str(run.folder.parent.resolve()).encode()).hexdigest()[:8]
+
+
+def _container_name(run: Run) -> str:
+    return f"edge-{_home_mark(run)}-{run.id}"
+
+
+def _inputs(run: Run) -> dict[str, bool]:
+    """Folders and files outside the run that its steps read."""
+    paths = {given["path"] for step in run.request["steps"] for given in step["inputs"].values() if "path" in given}
+    return {path: False for path in sorted(paths) if not Path(path).is_relative_to(run.folder)}
+
+
+def _said(container) -> str:  # noqa: ANN001  docker's own type stays behind this wall
+    lines = container.logs(tail=1).decode("utf-8", "replace").strip()
+    return f": {lines}" if lines else ""
+
+
+def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    return info
+
+

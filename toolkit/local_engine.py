@@ -1,0 +1,109 @@
+"""The embedded default: the build program as a detached process in its own environment, the server as a plain process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from toolkit.core import process
+from toolkit.core.engine import Exit, Server
+from toolkit.core.run import Run
+from toolkit.errors import EngineMissing, ToolkitError
+from toolkit.settings import Settings
+
+
+class HostDriver:
+    """Drives a run by `edge drive` in a session of its own: packaging and publishing, and local builds."""
+
+    name = "host"
+
+    def __init__(self, settings: Settings, secrets: bytes = b"") -> None:
+        self.settings = settings
+        self._secrets = secrets
+
+    def start(self, run: Run, lock: int) -> None:
+        argv = [sys.executable, "-m", "toolkit.drive", str(run.folder)]
+        environ = {**os.environ, **settings_environ(self.settings), process.LOCK_VARIABLE: str(lock)}
+        pid = process.start_detached(argv, run.folder / "driver.log", environ, keep=[lock], stdin=self._secrets)
+        process.remember(_pid_file(run), pid)
+
+    def is_alive(self, run: Run) -> bool:
+        return process.recall(_pid_file(run)) is not None
+
+    def exit_of(self, run: Run) -> Exit | None:
+        """A driver of this machine writes its own ending; where it did not, nothing is known."""
+        return None
+
+    def stop(self, run: Run, grace_seconds: float = 10) -> None:
+        pid = process.recall(_pid_file(run))
+        if pid is not None:
+            process.end(pid, grace_seconds)
+        _wait_until_unlocked(run, grace_seconds)
+
+    def forget(self, run: Run) -> None:
+        _pid_file(run).unlink(missing_ok=True)
+
+
+class LocalEngine(HostDriver):
+    """Builds in the local build environment, and serves models from it."""
+
+    name = "local"
+
+    def start(self, run: Run, lock: int) -> None:
+        self._need_environment()
+        super().start(run, lock)
+
+    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0) -> Server:
+        """Serve the packaged folder `target` (with model/, adapters/ and device.json) by a plain process."""
+        self._need_environment()
+        socket = folder / "chat.sock"
+        content = Path(target)
+        argv = [str(self.settings.build_python), str(self.settings.containers / "runtime" / "serve.py")]
+        argv += ["--model", str(content / "model"), "--adapters", str(content / "adapters")]
+        argv += ["--config", str(content / "device.json"), "--uds", str(socket)]
+        environ = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+        pid = process.start_detached(argv, folder / "server.log", environ)
+        process.remember(folder / "server.json", pid)
+        return Server(socket, str(pid))
+
+    def is_serving(self, server: Server) -> bool:
+        return process.recall(server.socket.parent / "server.json") is not None
+
+    def last_words(self, server: Server) -> str:
+        try:
+            return (server.socket.parent / "server.log").read_text("utf-8", "replace")[-2000:]
+        except OSError:
+            return ""
+
+    def end(self, server: Server) -> None:
+        pid = process.recall(server.socket.parent / "server.json")
+        if pid is not None:
+            process.end(pid, 5)
+
+    def _need_environment(self) -> None:
+        if not self.settings.build_python.exists():
+            raise EngineMissing(
+                f"The local build environment is not installed ({self.settings.build_python} is missing).",
+                "Make it with `make build-env`, or set EDGE_BUILD_PYTHON, or use `--engine docker`.",
+            )
+
+
+def settings_environ(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables, so that a driver sees what its starter saw."""
+    chosen = {"EDGE_HOME": str(settings.home), "EDGE_ENGINE": settings.engine, "EDGE_BUILD_PYTHON": str(settings.build_python)}
+    optional = {"EDGE_BUILD_IMAGE": settings.build_image, "EDGE_BASE_IMAGE": settings.base_image}
+    return {**chosen, **{key: value for key, value in optional.items() if value}}
+
+
+def _pid_file(run: Run) -> Path:
+    return run.folder / "driver.json"
+
+
+def _wait_until_unlocked(run: Run, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while run.is_locked():
+        if time.monotonic() > deadline:
+            raise ToolkitError(f"Run {run.id} did not stop within {seconds:.0f} s.", "Look at its processes with `ps`, then try again.")
+        time.sleep(0.05)

@@ -1,0 +1,91 @@
+"""Where things are and what was chosen: environment and one TOML file, read once into one frozen value."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import ToolkitError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""The checkout that holds `containers/` and `data/`; the toolkit is installed from it in editable form."""
+
+ENGINES = ("auto", "docker", "local")
+
+
+@dataclass(frozen=True)
+class Settings:
+    home: Path
+    """Folder of runs, models and cache (`EDGE_HOME`)."""
+    engine: str = "auto"
+    """auto, docker or local (`EDGE_ENGINE`)."""
+    build_python: Path = CHECKOUT / ".venv-build" / "bin" / "python"
+    """Python of the local build environment (`EDGE_BUILD_PYTHON`)."""
+    build_image: str = ""
+    """Build image to use instead of our own (`EDGE_BUILD_IMAGE`)."""
+    base_image: str = ""
+    """Base of the images we build; empty: each Dockerfile's default (`EDGE_BASE_IMAGE`)."""
+    containers: Path = CHECKOUT / "containers"
+    devices: Path = CHECKOUT / "data" / "devices"
+    samples: Path = CHECKOUT / "data" / "samples"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+
+def config_file(environ: dict[str, str]) -> Path:
+    """`~/.config/edge-toolkit/settings.toml`, or under `XDG_CONFIG_HOME`."""
+    base = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "~"), ".config")
+    return Path(base).expanduser() / "edge-toolkit" / "settings.toml"
+
+
+def load(environ: dict[str, str] | None = None) -> Settings:
+    """The settings in force: the environment wins over the file, the file over the defaults.
+
+    Raises:
+        ToolkitError: the file is not TOML, names an unknown setting, or a value is impossible.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    chosen = {**_from_file(config_file(environ)), **_from_environment(environ)}
+    engine = chosen.get("engine", "auto")
+    if engine not in ENGINES:
+        raise ToolkitError(f"Unknown engine '{engine}'.", f"Set EDGE_ENGINE to one of: {', '.join(ENGINES)}.")
+    home = Path(chosen.get("home", CHECKOUT / "data")).expanduser().absolute()
+    plain = {key: chosen[key] for key in ("build_image", "base_image") if key in chosen}
+    if "build_python" in chosen:
+        plain["build_python"] = Path(chosen["build_python"]).expanduser().absolute()
+    return Settings(home=home, engine=engine, **plain)
+
+
+_KEYS = ("home", "engine", "build_python", "build_image", "base_image")
+
+
+def _from_environment(environ: dict[str, str]) -> dict[str, str]:
+    return {key: environ[f"EDGE_{key.upper()}"] for key in _KEYS if environ.get(f"EDGE_{key.upper()}")}
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    try:
+        chosen = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ToolkitError(f"{path}: {exc}.", "Correct the file or remove it.") from exc
+    unknown = sorted(set(chosen) - set(_KEYS))
+    if unknown:
+        raise ToolkitError(f"{path}: unknown setting '{unknown[0]}'.", f"Known settings: {', '.join(_KEYS)}.")
+    wrong = [key for key, value in chosen.items() if not isinstance(value, str)]
+    if wrong:
+        raise ToolkitError(f"{path}: '{wrong[0]}' must be a string.", "Put the value in quotes.")
+    return chosen

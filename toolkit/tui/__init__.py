@@ -1,0 +1,1 @@
+"""The terminal UI. It is not there yet: `edge` without a command says so."""

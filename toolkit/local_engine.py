@@ -62,8 +62,8 @@ class LocalEngine(HostDriver):
         content = Path(target)
         argv = [str(self.settings.build_python), str(self.settings.containers / "runtime" / "serve.py")]
         argv += ["--model", str(content / "model"), "--adapters", str(content / "adapters")]
-        argv += ["--config", str(content / "device.json"), "--uds", str(socket)]
-        environ = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+        argv += ["--uds", str(socket)]
+        environ = {**os.environ, "EDGE_DEVICE_FILE": str(content / "device.json"), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
         pid = process.start_detached(argv, folder / "server.log", environ)
         process.remember(folder / "server.json", pid)
         return Server(socket, str(pid))

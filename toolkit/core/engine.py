@@ -130,6 +130,9 @@ class ImageEngine(ChatHost, Protocol):
 
     def find(self, reference: str) -> Image | None: ...
 
+    def pull(self, reference: str) -> bool:
+        """Fetch an image from its registry; False where it cannot be had."""
+
     def images(self, label: str) -> list[Image]:
         """Images that wear the label, newest first."""
 
@@ -141,6 +144,11 @@ class ImageEngine(ChatHost, Protocol):
     def tag(self, reference: str, target: str) -> None: ...
 
     def untag(self, reference: str) -> None: ...
+
+    def ended_containers(self) -> list[tuple[str, str]]:
+        """Ids and names of our containers that run no more."""
+
+    def remove_container(self, identity: str) -> None: ...
 
     def push(self, reference: str, credentials: Credentials | None) -> Iterator[PushProgress | str]:
         """Push; yields progress, at last the digest as the engine saw it.

@@ -1,0 +1,95 @@
+"""One Olive workflow in this process: passes in, a model folder out. The only module that starts Olive."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from step_io import StepError
+
+os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"  # read when olive is imported
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+OWN_PASSES = {
+    "FoldedRounding": "passes.awq.FoldedRounding",
+    "LoRAWithEvents": "passes.lora_events.LoRAWithEvents",
+    "BlockRounding": "passes.block_rounding.BlockRounding",
+    "SharedEmbedding": "passes.shared_embedding.SharedEmbedding",
+    "LoraInputs": "passes.lora_inputs.LoraInputs",
+}
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def run_olive(
+    model: Path,
+    passes: dict[str, dict[str, Any]],
+    out: Path,
+    data: list[dict[str, Any]] = (),
+    provider: str = "cpu",
+    trust_remote_code: bool = False,
+) -> Path:
+    """Run `passes` (Olive's own and ours) over a Hugging Face model; the folder or file of the model that came out.
+
+    Olive's cache lives in a temporary folder beside `out` and is dropped: its keys ignore package versions, and whole
+    steps are cached outside, by a key that does not.
+
+    Raises:
+        StepError: Olive ended without a model. It does not always raise, so its last warning is told.
+    """
+    from olive.workflows import run as run_workflow
+
+    last_words = _LastWords()
+    logging.getLogger("olive").addHandler(last_words)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".olive-") as work:
+        config = {
+            "input_model": {
+                "type": "HfModel",
+                "model_path": str(model),
+                "load_kwargs": {"attn_implementation": "sdpa", "trust_remote_code": trust_remote_code},
+            },
+            "systems": {"here": {"type": "LocalSystem", "accelerators": [_accelerator(provider)]}},
+            "host": "here",
+            "target": "here",
+            "data_configs": list(data),
+            "passes": passes,
+            "output_dir": str(out),
+            "cache_dir": str(Path(work, "cache")),
+            "no_artifacts": True,
+            "log_severity_level": 1,
+        }
+        output = run_workflow(config, package_config=_package_config(), tempdir=work)
+        if output is None or not output.has_output_model():
+            raise StepError(last_words.text or "Olive ended without a model.", "The whole story is in the step's log.")
+    return Path(output.get_best_candidate().model_path)
+
+
+def _accelerator(provider: str) -> dict[str, Any]:
+    device = "gpu" if provider == "cuda" else "cpu"
+    return {"device": device, "execution_providers": [PROVIDERS[provider]]}
+
+
+def _package_config() -> dict[str, Any]:
+    """Olive's own list of passes, and ours."""
+    from olive.package_config import OlivePackageConfig
+
+    known = json.loads(Path(OlivePackageConfig.get_default_config_path()).read_text(encoding="utf-8"))
+    everywhere = {"supported_providers": ["*"], "supported_accelerators": ["*"], "supported_precisions": ["*"]}
+    known["passes"] |= {name: {"module_path": path, **everywhere} for name, path in OWN_PASSES.items()}
+    return known
+
+
+class _LastWords(logging.Handler):
+    """Remembers the last warning or error, for Olive logs a failed pass and goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        cause = record.exc_info[1] if record.exc_info else None
+        self.text = str(cause) if cause else record.getMessage()

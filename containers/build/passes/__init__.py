@@ -1,0 +1,1 @@
+"""Passes of ours that Olive runs beside its own."""

@@ -1,0 +1,220 @@
+"""A model exported for ONNX Runtime GenAI and its adapters, spoken to token by token.
+
+Nothing here knows of HTTP. One `LocalModel` serves one generation at a time: keep all calls of `stream` in one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# onnxruntime from 1.29 on writes a device id and a database under HOME and sends events out. This is its documented
+# opt-out, and it counts only when set before the library is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime_genai as og  # noqa: E402  (the line above must come first)
+
+PREFILL_CHUNK = 64
+"""Prompt tokens taken in at once. The library holds the interpreter lock meanwhile, so this bounds how long the server
+cannot answer `/health` or notice a hang-up. Chunks of 64 cost nothing measurable next to one pass."""
+
+DEFAULT_MAX_LENGTH = 4096
+"""Prompt plus answer, in tokens, where nobody says otherwise and the model would take more: the key-value cache of a
+long context may not fit a small device."""
+
+
+class ModelError(Exception):
+    """The model folder or an adapter cannot be served; the message says what to do."""
+
+
+class TemplateError(Exception):
+    """The model's chat template refuses these messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen, and when to stop."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    """0 takes the most likely token each time."""
+    top_p: float = 1.0
+    top_k: int = 50
+    """0 considers every token."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one step of a generation brought."""
+
+    text: str
+    tokens: int
+    """Tokens generated so far; 0 while the prompt is still being taken in."""
+    finish: str | None = None
+    """`stop` or `length` on the last piece."""
+
+
+class StopFilter:
+    """Cuts a text stream before the first stop string, holding back what may become one."""
+
+    def __init__(self, stops: Sequence[str]):
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+
+    def feed(self, text: str) -> tuple[str, bool]:
+        """The text that may go out now, and whether a stop string was met."""
+        self._held += text
+        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            return self._held[: min(found)], True
+        keep = self._possible_start()
+        ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return ready, False
+
+    def rest(self) -> str:
+        """What was held back, once nothing more comes."""
+        held, self._held = self._held, ""
+        return held
+
+    def _possible_start(self) -> int:
+        """Length of the longest end of the held text with which a stop string begins."""
+        longest = min(len(self._held), max((len(stop) - 1 for stop in self._stops), default=0))
+        for length in range(longest, 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+                return length
+        return 0
+
+
+class LocalModel:
+    """A loaded model folder with its adapters."""
+
+    def __init__(
+        self, folder: Path, adapters: dict[str, Path], *, device: str = "cpu", max_length: int = 0, threads: int = 0
+    ):
+        config = _read_config(folder)
+        self.max_length = _limit(max_length, int(config["model"]["context_length"]))
+        self.adapters = tuple(sorted(adapters))
+        self._eos = _eos_ids(config)
+        self._text_lock = threading.Lock()  # a request is tokenised while another one generates
+        self._model = _load(folder, device, threads)
+        self._tokenizer = og.Tokenizer(self._model)
+        self._adapters = og.Adapters(self._model)
+        for name in self.adapters:
+            _load_adapter(self._adapters, name, adapters[name])
+
+    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """The prompt as tokens: the whole conversation through the model's chat template."""
+        try:
+            with self._text_lock:
+                prompt = self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True)
+                return [int(token) for token in self._tokenizer.encode(prompt)]
+        except (RuntimeError, ValueError) as exc:
+            raise TemplateError(str(exc).strip()) from exc
+
+    def stream(self, prompt: Sequence[int], adapter: str, sampling: Sampling) -> Generator[Piece, None, None]:
+        """Take the prompt in, then one piece a token. Closing the generator ends the generation."""
+        generator = self._generator(len(prompt), adapter, sampling)
+        for start in range(0, len(prompt), PREFILL_CHUNK):
+            generator.append_tokens(list(prompt[start : start + PREFILL_CHUNK]))
+            yield Piece("", 0)
+        yield from self._answer(generator, sampling)
+
+    def _answer(self, generator: og.Generator, sampling: Sampling) -> Iterator[Piece]:
+        decoder = self._tokenizer.create_stream()
+        stops = StopFilter(sampling.stop)
+        for count in range(1, sampling.max_tokens + 1):
+            generator.generate_next_token()
+            token = int(generator.get_next_tokens()[0])
+            if token in self._eos:
+                yield Piece(stops.rest(), count, "stop")
+                return
+            text, is_stopped = stops.feed(decoder.decode(token))
+            if is_stopped:
+                yield Piece(text, count, "stop")
+                return
+            if count == sampling.max_tokens:
+                yield Piece(text + stops.rest(), count, "length")
+                return
+            yield Piece(text, count)
+
+    def _generator(self, prompt_tokens: int, adapter: str, sampling: Sampling) -> og.Generator:
+        params = og.GeneratorParams(self._model)
+        options = {
+            "max_length": min(self.max_length, prompt_tokens + sampling.max_tokens),
+            "do_sample": sampling.temperature > 0,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+        }
+        if sampling.temperature > 0:
+            options["temperature"] = sampling.temperature
+        if sampling.seed is not None:
+            options["random_seed"] = sampling.seed
+        params.set_search_options(**options)
+        generator = og.Generator(self._model, params)
+        if adapter:
+            generator.set_active_adapter(self._adapters, adapter)
+        return generator
+
+    def warm_up(self) -> None:
+        """One token from the base and from each adapter: the first use is slow, and a misfit shows here, not to a user."""
+        prompt = self.encode([{"role": "user", "content": "Hello"}])
+        for adapter in ("", *self.adapters):
+            try:
+                for _ in self.stream(prompt, adapter, Sampling(max_tokens=1)):
+                    pass
+            except RuntimeError as exc:
+                who = f"adapter '{adapter}'" if adapter else "the base model"
+                raise ModelError(f"{who} does not run on this graph: {exc}. Export graph and adapter again.") from exc
+
+
+def find_adapters(folder: Path | None) -> dict[str, Path]:
+    """Adapter files of a folder by name; none where there is no such folder."""
+    if folder is None or not folder.is_dir():
+        return {}
+    return {path.name.removesuffix(".onnx_adapter"): path for path in sorted(folder.glob("*.onnx_adapter"))}
+
+
+def _read_config(folder: Path) -> dict:
+    path = folder / "genai_config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"No model in {folder}: genai_config.json is missing. Give the folder of an export.") from None
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{path} cannot be read: {exc}. Export the model again.") from exc
+
+
+def _limit(asked: int, context_length: int) -> int:
+    return min(asked or DEFAULT_MAX_LENGTH, context_length)
+
+
+def _eos_ids(config: dict) -> frozenset[int]:
+    ids = config["model"]["eos_token_id"]
+    return frozenset(ids if isinstance(ids, list) else [ids])
+
+
+def _load(folder: Path, device: str, threads: int) -> og.Model:
+    config = og.Config(str(folder))
+    config.clear_providers()
+    if device.startswith("cuda"):
+        config.append_provider("cuda")
+    if threads:
+        options = {"intra_op_num_threads": threads}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    try:
+        return og.Model(config)
+    except RuntimeError as exc:
+        raise ModelError(f"{folder} does not load on {device}: {exc}. Is the export complete?") from exc
+
+
+def _load_adapter(adapters: og.Adapters, name: str, path: Path) -> None:
+    try:
+        adapters.load(str(path), name)
+    except RuntimeError as exc:
+        raise ModelError(f"Adapter {path} does not load: {exc}. Export it again.") from exc

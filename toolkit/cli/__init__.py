@@ -1,0 +1,77 @@
+"""Headless commands and their exit codes. stdout is data, stderr is talk. Commands are imported only when they run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from toolkit.errors import ExitCode, ToolkitError
+
+COMMANDS = {
+    "check": ("check", "Look at a recipe, its data and its model before any long work."),
+    "run": ("runs", "Build what a recipe says: quantize, fine-tune, export, evaluate."),
+    "runs": ("runs", "List the runs."),
+    "show": ("runs", "Show one run: steps, sizes, measurements, problems."),
+    "attach": ("runs", "Follow a run from its first event, now or a week later."),
+    "stop": ("runs", "End a run that is under way."),
+    "resume": ("runs", "Go on with a run that failed, was stopped or interrupted."),
+    "package": ("images", "Make the image of a finished build for a device, and prove that it answers."),
+    "images": ("images", "List the packaged images."),
+    "chat": ("images", "Talk with a packaged image."),
+    "push": ("images", "Push an image to a registry and read its digest back."),
+    "doctor": ("machine", "Say what this machine lacks, and the fix."),
+    "clean": ("machine", "Show what takes room, and remove what you name."),
+}
+"""Name -> (module, one line for the help)."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and help line; loads a command's module when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"toolkit.cli.{COMMANDS[name][0]}")
+        return getattr(module, f"{name}_command")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="olive-edge-toolkit", prog_name="edge")
+@click.pass_context
+def edge(ctx: click.Context) -> None:
+    """From a recipe to a verified, pushed edge image.
+
+    Everything long is a run: a folder under data/runs that survives your terminal.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo("The terminal UI is not there yet; every command works without it:\n", err=True)
+        click.echo(ctx.get_help())
+
+
+def main() -> None:
+    """Run `edge`; every problem we can name ends in its message, the way out, and its exit code."""
+    try:
+        code = edge.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(ExitCode.DETACHED)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except ToolkitError as exc:
+        click.echo(f"edge: {exc.message}", err=True)
+        if exc.hint:
+            click.echo(f"      {exc.hint}", err=True)
+        sys.exit(exc.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away; nothing is wrong
+        sys.exit(ExitCode.OK)
+    sys.exit(code if isinstance(code, int) else ExitCode.OK)

@@ -1,0 +1,65 @@
+"""check: what a recipe holds, before any long work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolkit.cli.output import emit_json, json_option, say, table
+from toolkit.cli.runs import _bench
+from toolkit.errors import ExitCode
+
+BAR = 40
+
+
+@click.command("check", help="Look at RECIPE, its data and its model before any long work.")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@json_option
+def check_command(recipe: Path, as_json: bool) -> int:
+    from toolkit.core.builds import inspect, require_room
+
+    bench = _bench()
+    found = inspect(bench, recipe, say)
+    fatal = [problem for report in found.reports.values() for problem in report.fatal]
+    if as_json:
+        emit_json({"recipe": found.recipe.model_dump(mode="json"), "model": found.facts, "data": found.reports, "forecast_bytes": found.forecast_bytes, "ok": not fatal})
+    else:
+        _show(found)
+    require_room(bench.settings.home, found.forecast_bytes)
+    if fatal:
+        say(f"{len(fatal)} problems must be solved before a run.")
+        return ExitCode.BAD_INPUT
+    return ExitCode.OK
+
+
+def _show(found) -> None:  # noqa: ANN001
+    from toolkit.core.files import as_size, free_bytes
+    from toolkit.core.plan import build_steps
+
+    facts = found.facts
+    click.echo(f"model: {found.recipe.model.source}: {facts.architecture}, {facts.parameters / 1e6:.1f} M parameters, {facts.layers} layers, {as_size(facts.bytes)} {facts.dtype}")
+    for name, report in found.reports.items():
+        for part in report.parts:
+            _show_part(name, part)
+    problems = [problem for report in found.reports.values() for problem in (*report.fatal, *report.warnings)]
+    for problem in problems:
+        click.echo(f"{'error' if problem.is_fatal else 'warning'}: {problem}")
+    if not problems:
+        click.echo("No broken, empty, over-long or repeated rows; no held-out prompt stands in training.")
+    steps = build_steps(found.recipe, found.devices, found.model, Path("."))
+    click.echo(f"plan: {', '.join(step['name'] for step in steps)}")
+    click.echo(f"disk: about {as_size(found.forecast_bytes)} needed at most, {as_size(free_bytes(found.model))} free")
+
+
+def _show_part(adapter: str, part) -> None:  # noqa: ANN001
+    click.echo(f"\n{adapter}, {part.name}: {part.rows} rows in {', '.join(str(path) for path in part.paths)}")
+    if part.first:
+        names = list(part.first[0])
+        table(names, [[row.get(name, "") for name in names] for row in part.first])
+    if part.tokens:
+        lengths = part.tokens
+        click.echo(f"tokens per row: {lengths.shortest} to {lengths.longest}, mean {lengths.mean:.1f}, {lengths.total} in all")
+        most = max(rows for _, _, rows in lengths.bins)
+        for start, end, rows in lengths.bins:
+            click.echo(f"  {start:>5}-{end:<5} {'#' * round(BAR * rows / most):<{BAR}} {rows}")

@@ -1,0 +1,144 @@
+"""Following a run on the terminal: bars with rate, ETA and loss where one looks, plain lines where it is piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+
+
+from toolkit.cli.output import say
+from toolkit.core import events as ev
+from toolkit.core import lifecycle
+from toolkit.core.files import as_duration, as_size
+from toolkit.core.run import Run, RunState, StepState
+from toolkit.core.workbench import Workbench
+from toolkit.errors import ExitCode
+
+PLAIN_SECONDS = 5.0
+"""Between two progress lines of one step in plain output, by the events' own clock."""
+
+
+def follow(bench: Workbench, run: Run, as_json: bool = False) -> int:
+    """Follow the run to its ending; the exit code says how it ended. Ctrl-C detaches."""
+    events = lifecycle.attach(bench.engine_of(run), run)
+    try:
+        if as_json:
+            state = _print_lines(events)
+        elif sys.stdout.isatty():
+            state = _draw_bars(events)
+        else:
+            state = _print_plain(events)
+    except KeyboardInterrupt:
+        say(f"\nDetached; run {run.id} goes on. Watch it again with: edge attach {run.id}")
+        return ExitCode.DETACHED
+    if state.problem and not as_json:
+        say(f"Run {run.id} {state.status}: {state.problem}")
+        if state.hint:
+            say(f"  {state.hint}")
+        say(f"  Go on with: edge resume {run.id}")
+    return ExitCode.OK if state.status == "finished" else ExitCode.FAILED
+
+
+def _print_lines(events: Iterable[ev.Event]) -> RunState:
+    state = RunState()
+    for event in events:
+        state = state.after(event)
+        sys.stdout.write(ev.to_line(event) + "\n")
+        sys.stdout.flush()
+    return state
+
+
+def _print_plain(events: Iterable[ev.Event]) -> RunState:
+    state = RunState()
+    told: dict[str, float] = {}
+    for event in events:
+        state = state.after(event)
+        if isinstance(event, ev.StepProgress):
+            if event.at - told.get(event.step, 0) < PLAIN_SECONDS:
+                continue
+            told[event.step] = event.at
+        if line := as_text(event, state):
+            sys.stdout.write(f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {line}\n")
+            sys.stdout.flush()
+    return state
+
+
+def _draw_bars(events: Iterable[ev.Event]) -> RunState:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    state = RunState()
+    columns = (TextColumn("{task.description:<24}"), BarColumn(24), TextColumn("{task.fields[facts]}"))
+    with Progress(*columns, transient=False, refresh_per_second=5) as progress:
+        task = None
+        for event in events:
+            state = state.after(event)
+            match event:
+                case ev.StepStarted():
+                    task = progress.add_task(event.step, total=None, facts="")
+                case ev.StepProgress() if task is not None:
+                    step = state.steps[event.step]
+                    progress.update(task, completed=step.done, total=step.total, facts=facts_of(step, event.at))
+                case ev.StepFinished() | ev.StepFailed() if task is not None:
+                    progress.remove_task(task)
+                    progress.console.print(as_text(event, state), highlight=False, markup=False)
+                    task = None
+                case _ if line := as_text(event, state):
+                    progress.console.print(line, highlight=False, markup=False)
+    return state
+
+
+def facts_of(step: StepState, now: float) -> str:
+    """Step, rate, ETA and measurements of a running step, in one line."""
+    parts = [f"{_count(step.done, step.unit)}/{_count(step.total, step.unit)}" if step.total else _count(step.done, step.unit)] if step.unit else []
+    passed = now - (step.started_at or now)
+    if step.done and passed > 1 and step.unit != "bytes":
+        parts.append(f"{step.done / passed:.2g} {step.unit}/s")
+    if step.done and step.total and passed > 1:
+        parts.append(f"ETA {as_duration((step.total - step.done) * passed / step.done)}")
+    parts += [f"{name} {value:.4g}" for name, value in step.metrics.items() if name in ("loss", "learning_rate")]
+    if step.message:
+        parts.append(step.message[:60])
+    return "  ".join(parts)
+
+
+def _count(value: float, unit: str) -> str:
+    return as_size(value) if unit == "bytes" else f"{value:g} {unit}"
+
+
+def as_text(event: ev.Event, state: RunState) -> str:
+    """An event as one line for people; empty for those that say nothing to them."""
+    match event:
+        case ev.RunRequested():
+            return f"run {event.run}: {', '.join(event.steps)}"
+        case ev.RunStarted():
+            return f"driven by {event.driver} {event.handle[:12]}"
+        case ev.StepStarted():
+            return f"{event.step} started"
+        case ev.StepProgress():
+            return f"{event.step} {facts_of(state.steps[event.step], event.at)}"
+        case ev.ArtifactWritten():
+            return f"{event.step} wrote {event.kind} {event.path} ({as_size(event.bytes)})"
+        case ev.StepFinished(cached=True):
+            return f"{event.step} done already: nothing had changed, taken from the cache"
+        case ev.StepFinished():
+            return f"{event.step} done in {as_duration(event.seconds)}{_measured(event.metrics)}"
+        case ev.StepFailed():
+            return f"{event.step} FAILED: {event.error}"
+        case ev.RunFinished():
+            return f"finished in {as_duration(event.seconds)}"
+        case ev.RunStopped():
+            return "stopped"
+        case ev.RunInterrupted():
+            return f"interrupted: {event.reason}"
+    return ""
+
+
+TOLD = ("perplexity", "fact_accuracy", "tokens_per_second", "loss_first", "loss_last")
+
+
+def _measured(metrics: dict[str, float]) -> str:
+    told = [f"{name} {value:.3g}" for name, value in metrics.items() if name.endswith(TOLD)]
+    return f" ({', '.join(told)})" if told else ""
+
+

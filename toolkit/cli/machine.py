@@ -1,0 +1,57 @@
+"""doctor and clean."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from toolkit.cli.output import emit_json, json_option, say, table
+from toolkit.cli.runs import _bench
+from toolkit.errors import ExitCode
+
+
+@click.command("doctor", help="Say what this machine lacks, and the fix.")
+@json_option
+def doctor_command(as_json: bool) -> int:
+    from toolkit.core.doctor import examine
+
+    findings = list(examine(_bench()))
+    if as_json:
+        emit_json(findings)
+    else:
+        table(["subject", "level", "seen", "fix"], [(f.subject, f.level, f.seen, f.fix) for f in findings])
+    return ExitCode.FAILED if any(finding.level == "problem" for finding in findings) else ExitCode.OK
+
+
+KINDS = ("containers", "images", "runtimes", "runs", "cache")
+
+
+@click.command("clean", help="Show what takes room, and remove the kinds you name. Only what is ours is ever touched.")
+@click.option("--containers", is_flag=True, help="Ended build and chat containers.")
+@click.option("--images", is_flag=True, help="Packaged images.")
+@click.option("--runtimes", is_flag=True, help="The build and runtime images we made.")
+@click.option("--runs", is_flag=True, help="Folders of runs that nobody drives.")
+@click.option("--cache", is_flag=True, help="Results of earlier steps, and wheels.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def clean_command(yes: bool, as_json: bool, **chosen: bool) -> None:
+    from toolkit.core.cleaning import survey
+    from toolkit.core.files import as_size
+
+    found = survey(_bench())
+    named = [litter for litter in found if chosen[litter.kind]]
+    if as_json:
+        emit_json([{"kind": x.kind, "items": x.items, "bytes": x.bytes, "chosen": chosen[x.kind]} for x in found])
+    else:
+        rows = [(f"--{x.kind}", str(len(x.items)), as_size(x.bytes) if x.bytes else "-", ", ".join(x.items)[:80]) for x in found]
+        table(["remove with", "count", "size", "what"], rows, right=["count", "size"])
+    if not named:
+        return
+    question = f"Remove {', '.join(f'{len(x.items)} {x.kind}' for x in named)}?"
+    if not yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
+        say(f"Nothing removed. {question} Say --yes.")
+        return
+    for litter in named:
+        litter.remove()
+        say(f"Removed {len(litter.items)} {litter.kind}.")

@@ -1,0 +1,130 @@
+"""run, runs, show, attach, stop, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolkit.cli.output import emit_json, json_option, say, table
+
+engine_option = click.option("--engine", type=click.Choice(["auto", "docker", "local"]), default=None, help="Who drives the build; default: the settings, then auto.")
+
+
+def _bench(engine: str | None = None):  # noqa: ANN202
+    from toolkit.wiring import make_workbench
+
+    return make_workbench(engine=engine or "")
+
+
+@click.command("run", help="Build what RECIPE says: quantize, fine-tune, export, evaluate. Ctrl-C detaches.")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@engine_option
+@click.option("--detach", "-d", is_flag=True, help="Start it and return; follow it later with `edge attach`.")
+@json_option
+def run_command(recipe: Path, engine: str | None, detach: bool, as_json: bool) -> int:
+    from toolkit.core import lifecycle
+    from toolkit.core.builds import prepare, start_build
+
+    bench = _bench(engine)
+    prepared = prepare(bench, recipe, say)
+    for problem in prepared.warnings:
+        say(f"warning: {problem}")
+    run = start_build(bench, prepared, say)
+    if detach:
+        state = lifecycle.settle(bench.engine_of(run), run)
+        emit_json({"run": run.id, "status": state.status}) if as_json else click.echo(run.id)
+        return 0
+    return _follow(bench, run, as_json)
+
+
+def _follow(bench, run, as_json: bool = False) -> int:  # noqa: ANN001
+    from toolkit.cli.follow import follow
+
+    return follow(bench, run, as_json)
+
+
+@click.command("runs", help="List the runs, the newest last.")
+@json_option
+def runs_command(as_json: bool) -> None:
+    from toolkit.core.listing import listed
+
+    rows = listed(_bench())
+    if as_json:
+        emit_json(rows)
+        return
+    if not rows:
+        say("No runs yet. Start one: edge run data/recipes/travel.toml")
+        return
+    cells = [(r.id, r.kind, r.status, r.progress, r.age, r.problem) for r in rows]
+    table(["run", "kind", "state", "steps", "age", "problem"], cells)
+
+
+@click.command("show", help="Show one run. RUN is an id, a number, or `last`.")
+@click.argument("run")
+@json_option
+def show_command(run: str, as_json: bool) -> None:
+    from toolkit.core import lifecycle
+    from toolkit.core.files import as_duration, as_size
+    from toolkit.core.listing import details
+
+    bench = _bench()
+    found = bench.run(run)
+    state = lifecycle.settle(bench.engine_of(found), found)
+    if as_json:
+        emit_json(details(found, state))
+        return
+    click.echo(f"{found.id}  {found.kind}  {state.status}" + (f"  requested {state.requests} times" if state.requests > 1 else ""))
+    if state.problem:
+        click.echo(f"problem: {state.problem}" + (f"\n  {state.hint}" if state.hint else ""))
+    sizes = {artifact.step: as_size(artifact.bytes) for artifact in state.artifacts}
+    rows = [(s.name, "done (cached)" if s.cached else s.status, as_duration(s.seconds), sizes.get(s.name, ""), _metrics(s.metrics)) for s in state.steps.values()]
+    table(["step", "state", "time", "size", "measured"], rows, right=["time", "size"])
+    click.echo(f"folder: {found.folder}")
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    from toolkit.cli.follow import TOLD
+
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith(TOLD))
+
+
+@click.command("attach", help="Follow a run from its first event. Ctrl-C detaches; the run goes on.")
+@click.argument("run")
+@json_option
+def attach_command(run: str, as_json: bool) -> int:
+    bench = _bench()
+    return _follow(bench, bench.run(run), as_json)
+
+
+@click.command("stop", help="End a run that is under way; it can be resumed.")
+@click.argument("run")
+def stop_command(run: str) -> None:
+    from toolkit.core import lifecycle
+
+    bench = _bench()
+    found = bench.run(run)
+    lifecycle.stop(bench.engine_of(found), found)
+    say(f"Stopped {found.id}. Go on with: edge resume {found.id}")
+
+
+@click.command("resume", help="Go on with a run; finished steps are kept.")
+@click.argument("run")
+@click.option("--detach", "-d", is_flag=True, help="Start it and return.")
+@click.option("--password-stdin", is_flag=True, help="For a publishing run: read the registry's password from standard input.")
+@json_option
+def resume_command(run: str, detach: bool, password_stdin: bool, as_json: bool) -> int:
+    from toolkit.core import lifecycle
+
+    bench = _bench()
+    found = bench.run(run)
+    engine = bench.engine_of(found)
+    if found.kind == "publish":
+        from toolkit.cli.secrets import registry_secrets
+
+        engine = bench.host_driver(registry_secrets(found.request["steps"][0]["options"]["username"], password_stdin))
+    lifecycle.resume(engine, found)
+    if detach:
+        click.echo(found.id)
+        return 0
+    return _follow(bench, found, as_json)

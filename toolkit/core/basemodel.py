@@ -1,0 +1,93 @@
+"""The base model as a folder on this machine, wherever the recipe says it comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from toolkit.core.recipe import BaseModelChoice
+from toolkit.core.sample import sample_model
+from toolkit.core.workbench import Workbench
+from toolkit.errors import ModelError
+
+WANTED_FILES = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "LICENSE*"]
+Say = Callable[[str], None]
+
+
+def model_folder(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
+    """The folder that holds the model; fetched or made where it is not here yet.
+
+    Raises:
+        ModelError: it cannot be had; says why and what to do.
+        DiskError: there is no room for it.
+    """
+    match choice.kind:
+        case "sample":
+            return _sample(bench, say)
+        case "folder":
+            return _folder(Path(choice.source))
+        case "hub":
+            return _from_hub(bench.settings.models, choice, say)
+    return _asset(bench, choice, say)
+
+
+def _sample(bench: Workbench, say: Say) -> Path:
+    told: set[str] = set()
+
+    def progress(done: float, total: float, message: str) -> None:
+        if message not in told:
+            told.add(message)
+            say(message)
+
+    return sample_model(bench.settings.models, progress)
+
+
+def _folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder {folder}.", "Correct [model] source in the recipe.")
+    return folder
+
+
+def _from_hub(models: Path, choice: BaseModelChoice, say: Say) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    folder = models / _folder_name(f"{choice.source}@{choice.revision or 'main'}")
+    say(f"Fetching {choice.source} from Hugging Face")
+    try:
+        snapshot_download(choice.source, revision=choice.revision or None, local_dir=folder, allow_patterns=_patterns(choice), token=os.environ.get("HF_TOKEN"))
+    except GatedRepoError as exc:
+        raise ModelError(f"{choice.source} is gated.", "Accept its licence on its page, then set HF_TOKEN.") from exc
+    except RevisionNotFoundError as exc:
+        raise ModelError(f"{choice.source} has no revision '{choice.revision}'.", "Correct [model] revision in the recipe.") from exc
+    except RepositoryNotFoundError as exc:
+        raise ModelError(f"There is no model {choice.source}, or it is private.", "Correct [model] source; set HF_TOKEN for a private one.") from exc
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as exc:
+        raise ModelError(f"{choice.source} could not be fetched: {exc}", "Check the network, or give a folder as [model] source.") from exc
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return folder
+
+
+def _patterns(choice: BaseModelChoice) -> list[str]:
+    return [*WANTED_FILES, "*.py"] if choice.trust_remote_code else WANTED_FILES
+
+
+def _asset(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
+    folder = bench.settings.models / _folder_name(choice.source.removeprefix("azureml://"))
+    if not folder.exists():
+        say(f"Fetching {choice.source}")
+        making = folder.with_name(f".{folder.name}.making")
+        shutil.rmtree(making, ignore_errors=True)
+        bench.fetch_asset(choice.source, str(making))
+        os.replace(making, folder)
+    configs = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
+    if not configs:
+        raise ModelError(f"{choice.source} holds no Hugging Face model (no config.json).", "Choose an asset of type custom_model with a model folder in it.")
+    return configs[0].parent
+
+
+def _folder_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._@-]+", "--", text)

@@ -1,0 +1,158 @@
+"""From a recipe to a build run: check everything first, then write the request, then start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.core import device as devices
+from toolkit.core import lifecycle
+from toolkit.core.basemodel import model_folder
+from toolkit.core.dataset import DatasetReport, check_dataset
+from toolkit.core.rows import Row, read_rows, split_rows
+from toolkit.core.device import Device
+from toolkit.core.files import as_size, free_bytes
+from toolkit.core.images import OwnImage
+from toolkit.core.modelcheck import ModelFacts, check_model
+from toolkit.core.plan import build_steps
+from toolkit.core.recipe import Adapter, Recipe, load
+from toolkit.core.run import Run, new_run
+from toolkit.core.tokens import token_counter
+from toolkit.core.workbench import Workbench
+from toolkit.errors import DataError, DiskError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with everything about it looked at."""
+
+    recipe: Recipe
+    model: Path
+    facts: ModelFacts
+    reports: dict[str, DatasetReport]
+    """By adapter."""
+    devices: tuple[Device, ...]
+    forecast_bytes: int
+    """Room that the run will take at most."""
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(problem) for report in self.reports.values() for problem in report.warnings]
+
+
+def inspect(bench: Workbench, path: Path, say: Say) -> Prepared:
+    """Look at the recipe, its devices, model and data; problems of the data are in the reports, the others raise.
+
+    Raises:
+        RecipeError, ModelError, DataError, DiskError: with file, line and remedy.
+    """
+    recipe = load(path)
+    chosen = tuple(devices.find(bench.settings.devices, name) for name in recipe.devices)
+    model = model_folder(bench, recipe.model, say)
+    facts = check_model(model, recipe.quantize.algorithm, recipe.model.trust_remote_code)
+    count = token_counter(model)
+    reports = {}
+    for adapter in recipe.adapters:
+        held_out = [] if isinstance(adapter.held_out, float) else list(map(Path, adapter.held_out))
+        reports[adapter.name] = check_dataset(list(map(Path, adapter.train)), held_out, recipe.data.text_template, count, recipe.data.max_tokens)
+    _require_files(recipe.quantize.calibration)
+    return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen))
+
+
+def prepare(bench: Workbench, path: Path, say: Say) -> Prepared:
+    """`inspect`, and raise what a run must not start with.
+
+    Raises:
+        DataError: the first fatal problem of the data.
+        DiskError: the run would not fit.
+    """
+    prepared = inspect(bench, path, say)
+    for report in prepared.reports.values():
+        report.require_sound()
+    require_room(bench.settings.home, prepared.forecast_bytes)
+    return prepared
+
+
+def _require_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        if not Path(path).is_file():
+            raise DataError(f"{path} does not exist.", "Correct [quantize] calibration in the recipe.")
+
+
+BYTES_PER_WEIGHT = {"int4": 0.75, "int8": 1.2, "fp16": 2.1, "fp32": 4.1}
+"""Of an exported graph, its tables and unquantized parts spread over all weights."""
+
+
+def forecast(facts: ModelFacts, recipe: Recipe, chosen: Iterable[Device]) -> int:
+    """Bytes the run will take at most: folded weights in float32, one graph a device while it is made and once packed, adapters, logs."""
+    folded = facts.parameters * 4
+    graphs = sum(2 * facts.parameters * BYTES_PER_WEIGHT[recipe.export.precision or device.precision] for device in chosen)
+    exporting = facts.parameters * 4  # the exporter holds the float graph on disk for a while
+    adapters = len(recipe.adapters) * (64 + 2 * recipe.finetune.rank) * 1_000_000
+    return int(folded + graphs + exporting + adapters + 50_000_000)
+
+
+def require_room(home: Path, needed: int) -> None:
+    """Raises DiskError where fewer bytes are free than the plan needs."""
+    free = free_bytes(home)
+    if free < needed:
+        raise DiskError(f"The plan needs about {as_size(needed)} and {as_size(free)} are free at {home}.", "`edge clean` shows what can go, or set EDGE_HOME to a larger disk.")
+
+
+def start_build(bench: Workbench, prepared: Prepared, say: Say) -> Run:
+    """Write the run's request and data, and let the engine drive it.
+
+    Raises:
+        EngineError: no engine, no build environment, or the build image could not be made.
+    """
+    engine = bench.build_engine(bench.settings.engine)
+    if engine.name == "docker" and not bench.settings.build_image:
+        for line in OwnImage("build", "cpu").ensure(bench.settings, bench.image_engine()):
+            say(line)
+    bench.settings.cache.mkdir(parents=True, exist_ok=True)
+    run = new_run(bench.settings.runs, "build", prepared.recipe.name, lambda folder: _request(bench, prepared, engine.name, folder))
+    lifecycle.start(engine, run)
+    return run
+
+
+def _request(bench: Workbench, prepared: Prepared, engine: str, folder: Path) -> dict:
+    data = folder / "data"
+    data.mkdir()
+    recipe = prepared.recipe
+    for adapter in recipe.adapters:
+        train, held_out = rows_of(recipe, adapter)
+        _write_rows(data / f"{adapter.name}.train.jsonl", train)
+        _write_rows(data / f"{adapter.name}.held_out.jsonl", held_out)
+    calibration = [Path(path) for path in recipe.quantize.calibration] or [data / f"{recipe.adapters[0].name}.train.jsonl"]
+    _write_rows(data / "calibration.jsonl", [row for path in calibration for row in _calibration_rows(path, recipe.data.text_template)])
+    return {
+        "engine": engine,
+        "recipe": recipe.model_dump(mode="json"),
+        "model": str(prepared.model),
+        "cache": str(bench.settings.cache),
+        "forecast_bytes": prepared.forecast_bytes,
+        "steps": build_steps(recipe, prepared.devices, prepared.model, data),
+    }
+
+
+def rows_of(recipe: Recipe, adapter: Adapter) -> tuple[list[Row], list[Row]]:
+    """(training rows, held-out rows) of an adapter."""
+    template = recipe.data.text_template
+    rows = read_rows(map(Path, adapter.train), template)
+    if isinstance(adapter.held_out, float):
+        return split_rows(rows, adapter.held_out, recipe.finetune_of(adapter).seed, template)
+    return rows, read_rows(map(Path, adapter.held_out), template)
+
+
+def _calibration_rows(path: Path, template: str) -> list[Row]:
+    if path.suffix == ".txt":
+        return [{"text": part.strip()} for part in path.read_text("utf-8").split("\n\n") if part.strip()]
+    return read_rows([path], template)
+
+
+def _write_rows(path: Path, rows: Iterable[Row]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

@@ -1,0 +1,67 @@
+"""What takes room and can go: ended containers, packaged images, the images we build with, old runs, the cache."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from toolkit.core import lifecycle
+from toolkit.core.engine import LABEL
+from toolkit.core.files import folder_bytes
+from toolkit.core.workbench import Workbench
+from toolkit.errors import EngineMissing
+
+
+@dataclass(frozen=True)
+class Litter:
+    """One kind of thing that takes room."""
+
+    kind: str
+    """containers, images, runtimes, runs, cache or models."""
+    items: tuple[str, ...]
+    bytes: int
+    remove: Callable[[], None] = field(repr=False, compare=False)
+
+
+def survey(bench: Workbench) -> list[Litter]:
+    """Everything of ours that could go. Only what wears our labels or lies in our folders is ever named."""
+    return [*_engine_litter(bench), _ended_runs(bench), _cache(bench)]
+
+
+def _engine_litter(bench: Workbench) -> list[Litter]:
+    try:
+        engine = bench.image_engine()
+        ended = engine.ended_containers()
+        packaged = engine.images(f"{LABEL}.kind=image")
+        own = [*engine.images(f"{LABEL}.kind=runtime"), *engine.images(f"{LABEL}.kind=build")]
+    except EngineMissing:
+        return []
+
+    def untag(images) -> None:  # noqa: ANN001
+        for image in images:
+            for name in image.tags or (image.id,):
+                engine.untag(name)
+
+    def images_litter(kind: str, images) -> Litter:  # noqa: ANN001
+        names = tuple(name for image in images for name in image.tags or (image.id,))
+        return Litter(kind, names, sum(image.bytes for image in images), lambda: untag(images))
+
+    containers = Litter("containers", tuple(name for _, name in ended), 0, lambda: [engine.remove_container(i) for i, _ in ended] and None)
+    return [containers, images_litter("images", packaged), images_litter("runtimes", own)]
+
+
+def _ended_runs(bench: Workbench) -> Litter:
+    ended = [run for run in bench.runs() if not run.is_locked()]
+
+    def remove() -> None:
+        for run in ended:
+            lifecycle.remove(bench.engine_of(run), run)
+
+    return Litter("runs", tuple(run.id for run in ended), sum(folder_bytes(run.folder) for run in ended), remove)
+
+
+def _cache(bench: Workbench) -> Litter:
+    folder = bench.settings.cache
+    names = tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+    return Litter("cache", names, folder_bytes(folder), lambda: shutil.rmtree(folder, ignore_errors=True))

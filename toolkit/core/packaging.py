@@ -1,0 +1,204 @@
+"""From a finished build to an image a device runs: collect its artifacts, lay them out as an image, prove that it answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.core import chat
+from toolkit.core.device import Device, find
+from toolkit.core.engine import LABEL, ChatHost, Image, ImageEngine
+from toolkit.core.files import folder_bytes, write_json
+from toolkit.core.images import OwnImage
+from toolkit.core.layers import Layer, LayerFile, folder_layer, image_archive
+from toolkit.core.run import Run
+from toolkit.errors import ChatError, EngineError, RunError
+
+if TYPE_CHECKING:
+    from toolkit.core.hoststeps import Job
+
+SMOKE_QUESTION = "What is the capital of France?"
+
+
+def request(build: Run, device: Device, engine: str, memory_mb: int = 0) -> dict:
+    """What a packaging run is asked: which build, for which device, on which engine.
+
+    Raises:
+        RunError: the run is no build, is not finished, or made nothing for this device.
+    """
+    if build.kind != "build":
+        raise RunError(f"Run {build.id} is a {build.kind}, not a build.", "`edge runs` lists the builds.")
+    made = {artifact["step"] for artifact in build.manifest()["artifacts"]}
+    if f"export-{device.name}" not in made:
+        known = ", ".join(sorted(step.removeprefix("export-") for step in made if step.startswith("export-")))
+        raise RunError(f"Run {build.id} made nothing for the device '{device.name}'.", f"It made: {known or 'no export'}; add the device to the recipe.")
+    recipe = build.request["recipe"]
+    options = {
+        "build": build.id,
+        "build_folder": str(build.folder),
+        "device": device.name,
+        "engine": engine,
+        "memory_mb": memory_mb or device.memory_mb,
+        "cpus": device.cpus,
+        "tag": f"edge-toolkit/{recipe['name']}-{device.name}:{build.id.split('-')[0]}",
+        "question": SMOKE_QUESTION,
+    }
+    kinds = ["collect", "image", "smoke"] if engine == "docker" else ["collect", "smoke"]
+    return {"engine": engine, "recipe": recipe, "steps": [{"name": kind, "kind": kind, "options": options, "inputs": {}} for kind in kinds]}
+
+
+def collect(job: Job) -> dict[str, float]:
+    """Put model, adapters and configuration of one device together, after checking that they are what the build wrote."""
+    build, device = Path(job.options["build_folder"]), job.options["device"]
+    manifest = Run(build).manifest()
+    content = content_folder(job.run)
+    shutil.rmtree(content, ignore_errors=True)
+    adapters = {}
+    chosen = [a for a in manifest["artifacts"] if a["step"] == f"export-{device}" or a["step"].startswith(f"adapter-{device}-")]
+    for number, artifact in enumerate(chosen):
+        source = build / artifact["path"]
+        if folder_digest(source) != artifact["sha256"]:
+            raise RunError(f"{artifact['path']} of {job.options['build']} is not what the build wrote.", "Run the recipe again; `edge clean --cache` first if it stays so.")
+        if artifact["step"] == f"export-{device}":
+            _link_tree(source, content / "model", skip=("metrics.json",))
+        else:
+            name = artifact["step"].removeprefix(f"adapter-{device}-")
+            adapters[name] = artifact["sha256"]
+            _link_tree(source, content / "adapters", only=f"{name}.onnx_adapter")
+        job.progress(number + 1, len(chosen), "artifacts")
+    write_json(content / "device.json", _device_config(job, content / "model", sorted(adapters)))
+    job.left("model", "content", folder_bytes(content), folder_digest(content))
+    return {"bytes": folder_bytes(content), "adapters": len(adapters)}
+
+
+def content_folder(run: Run) -> Path:
+    """What goes into the image: model/, adapters/, device.json."""
+    return run.folder / "content"
+
+
+def _device_config(job: Job, model: Path, adapters: list[str]) -> dict:
+    device = find(job.bench.settings.devices, job.options["device"])
+    limit = json.loads((model / "genai_config.json").read_text("utf-8"))["model"]["context_length"]
+    wanted = job.run.request["recipe"]["export"]["context_length"] or device.max_length
+    return {"format": 1, "device": device.name, "max_length": min(limit, wanted), "adapters": adapters}
+
+
+def _link_tree(source: Path, target: Path, skip: tuple[str, ...] = (), only: str = "") -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.name not in skip and only in ("", path.name):
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, place)
+            except OSError:
+                shutil.copyfile(path, place)
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the sorted files of a folder (hidden ones left out): path, size and sha256, as the build program counts it."""
+    digest = hashlib.sha256()
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    for path in sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)):
+        with open(path, "rb") as source:
+            content = hashlib.file_digest(source, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def image(job: Job) -> dict[str, float]:
+    """The runtime image with the model's layers on top, taken into the engine."""
+    engine, settings = job.bench.image_engine(), job.bench.settings
+    device = find(settings.devices, job.options["device"])
+    runtime = OwnImage("runtime", device.accelerator)
+    for line in runtime.ensure(settings, engine):
+        job.log(line)
+        job.progress(0, message=line[:120])
+    base = engine.find(runtime.tag(settings))
+    if base is None:
+        raise EngineError(f"{runtime.tag(settings)} is not in the engine after its build.", "Look at log.txt in the run folder.")
+    if base.bytes > device.size_budget_mb * 1e6:
+        job.log(f"The runtime takes {base.bytes / 1e6:.0f} MB, over the device's budget of {device.size_budget_mb} MB.")
+    layers = image_layers(content_folder(job.run))
+    packed = load_image(engine, base, layers, _labels(job, base), job.options["tag"], job.progress)
+    job.left("image", job.options["tag"], packed.bytes, packed.id.removeprefix("sha256:"))
+    own = sum(layer.size for layer in layers)
+    return {"bytes": packed.bytes, "runtime_bytes": base.bytes, "model_layers_bytes": own, "layers": len(packed.layers)}
+
+
+def image_layers(content: Path) -> list[Layer]:
+    """The model, each adapter, and the configuration: what changes rarely comes first."""
+    adapters = sorted((content / "adapters").glob("*.onnx_adapter")) if (content / "adapters").is_dir() else []
+    return [
+        folder_layer("model", content / "model", "/model"),
+        *(Layer(f"adapter {path.stem}", (LayerFile(path, f"/adapters/{path.name}"),)) for path in adapters),
+        Layer("configuration", (LayerFile(content / "device.json", "/etc/edge/device.json"),)),
+    ]
+
+
+def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:  # noqa: ANN001
+    """Stream base + layers into the engine. An engine that wants the base's layers too gets them in a second try."""
+    try:
+        engine.load(_counted(image_archive(base, layers, labels, tag), layers, progress))
+    except EngineError:
+        engine.load(_counted(image_archive(base, layers, labels, tag, engine.save(base.id)), layers, progress))
+    packed = engine.find(tag)
+    if packed is None or len(packed.layers) != len(base.layers) + len(layers):
+        raise EngineError(f"The engine took {tag} but does not hold it whole.", "`edge doctor` looks at the engine.")
+    return packed
+
+
+def _counted(archive, layers: list[Layer], progress):  # noqa: ANN001, ANN202
+    total, done = sum(layer.size for layer in layers), 0
+    for chunk in archive:
+        yield chunk
+        done += len(chunk)
+        progress(min(done, total), total, "bytes")
+
+
+def _labels(job: Job, base: Image) -> dict[str, str]:
+    recipe = job.run.request["recipe"]
+    content = content_folder(job.run)
+    return {
+        f"{LABEL}.kind": "image",
+        f"{LABEL}.recipe": recipe["name"],
+        f"{LABEL}.recipe.sha256": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
+        f"{LABEL}.run": job.options["build"],
+        f"{LABEL}.device": job.options["device"],
+        f"{LABEL}.model.sha256": folder_digest(content / "model"),
+        f"{LABEL}.adapters": ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter"))),
+        f"{LABEL}.runtime": base.id,
+        "org.opencontainers.image.title": recipe["name"],
+    }
+
+
+def smoke(job: Job) -> dict[str, float]:
+    """Ask the very image, hardened as on the device, with the base and with every adapter; each must answer."""
+    host, target = chat_host(job)
+    metrics: dict[str, float] = {}
+    answers = {}
+    with chat.serving(host, target, job.options["memory_mb"], job.options["cpus"]) as conversation:
+        models = conversation.models()
+        for number, model in enumerate(models):
+            adapter = model.partition(":")[2]
+            conversation.messages = []
+            pieces = list(conversation.ask(job.options["question"], adapter, chat.Sampling(max_tokens=48)))
+            text = "".join(piece.text for piece in pieces if isinstance(piece, chat.Token)).strip()
+            if not text:
+                raise ChatError(f"{model} gave an empty answer to {job.options['question']!r}.", "Chat with it by `edge chat`; look at the evaluation in `edge show`.")
+            ended = pieces[-1]
+            answers[model] = text
+            label = adapter or "base"
+            metrics |= {f"{label}.first_token_ms": ended.first_token_ms, f"{label}.tokens_per_second": ended.tokens_per_second}
+            job.progress(number + 1, len(models), "models", f"{model}: {text[:60]}")
+    write_json(job.run.folder / "smoke.json", {"question": job.options["question"], "answers": answers})
+    return metrics
+
+
+def chat_host(job: Job) -> tuple[ChatHost, str]:
+    if job.options["engine"] == "docker":
+        return job.bench.image_engine(), job.options["tag"]
+    return job.bench.local_chat(), str(content_folder(job.run))

@@ -1,0 +1,162 @@
+"""What a person means by a name: an image, a packaging run, a build; and starting what is done to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolkit.core import device, lifecycle, packaging, publishing, reference
+from toolkit.core.engine import LABEL, ChatHost, Image
+from toolkit.core.files import folder_bytes
+from toolkit.core.run import Run, new_run
+from toolkit.core.workbench import Workbench
+from toolkit.errors import ChatError, EngineMissing, PublishError, RunMissing
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A packaged model: an image of the engine, or a folder of the local engine."""
+
+    reference: str
+    device: str
+    recipe: str
+    adapters: str
+    bytes: int
+    run: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class ChatTarget:
+    """What to chat with, who serves it, and the limits of its device."""
+
+    host: ChatHost
+    name: str
+    memory_mb: int
+    cpus: float
+
+    def check_adapter(self, adapter: str, models: list[str]) -> None:
+        """Raises ChatError where the adapter is not among the served models."""
+        known = [model.partition(":")[2] for model in models if ":" in model]
+        if adapter and adapter not in known:
+            raise ChatError(f"There is no adapter '{adapter}' in {self.name}.", f"It has: {', '.join(known) or 'none'}.")
+
+
+def start_package(bench: Workbench, build: Run, device_name: str, memory_mb: int = 0) -> Run:
+    """Start packaging a build for a device: as an image where an engine answers, as a folder otherwise.
+
+    Raises:
+        RecipeError: unknown device.
+        RunError: the build is not finished, or made nothing for the device.
+    """
+    chosen = device.find(bench.settings.devices, device_name)
+    engine = _package_engine(bench)
+    run = new_run(bench.settings.runs, "package", build.request["recipe"]["name"], lambda _: packaging.request(build, chosen, engine, memory_mb))
+    lifecycle.start(bench.host_driver(b""), run)
+    return run
+
+
+def _package_engine(bench: Workbench) -> str:
+    if bench.settings.engine != "auto":
+        if bench.settings.engine == "docker":
+            bench.image_engine()
+        return bench.settings.engine
+    try:
+        bench.image_engine()
+    except EngineMissing:
+        return "local"
+    return "docker"
+
+
+def start_publish(bench: Workbench, name: str, target: str, username: str, secrets: bytes) -> Run:
+    """Start pushing an image.
+
+    Raises:
+        PublishError: malformed target, or no such image.
+        EngineMissing: no engine answers.
+    """
+    source, image = find_image(bench, name)
+    default_tag = source.rpartition(":")[2] if ":" in source else "latest"
+    parsed = reference.parse(target, default_tag)
+    recipe = image.labels.get(f"{LABEL}.recipe", "image")
+    run = new_run(bench.settings.runs, "publish", recipe, lambda _: publishing.request(image, source, parsed, username))
+    lifecycle.start(bench.host_driver(secrets), run)
+    return run
+
+
+def find_image(bench: Workbench, name: str) -> tuple[str, Image]:
+    """The packaged image that `name` means: a reference, or a run that packaged one."""
+    engine = bench.image_engine()
+    run = _run_or_none(bench, name)
+    wanted = _image_of(bench, run) if run else name
+    image = engine.find(wanted) if wanted else None
+    if image is None or image.labels.get(f"{LABEL}.kind") != "image":
+        raise PublishError(f"There is no packaged image '{name}' in the engine.", "`edge images` lists them; `edge package RUN` makes one.")
+    return wanted, image
+
+
+def chat_target(bench: Workbench, name: str) -> ChatTarget:
+    """Whom to talk to.
+
+    Raises:
+        ChatError: nothing packaged has this name.
+    """
+    run = _run_or_none(bench, name)
+    package = _package_of(bench, run) if run else None
+    if run and package is None:
+        raise ChatError(f"Run {run.id} is not packaged yet.", f"`edge package {run.id}` first.")
+    if package:
+        options = package.request["steps"][0]["options"]
+        if options["engine"] == "local":
+            return ChatTarget(bench.local_chat(), str(packaging.content_folder(package)), 0, 0)
+        return _image_target(bench, options["tag"])
+    return _image_target(bench, name)
+
+
+def _image_target(bench: Workbench, name: str) -> ChatTarget:
+    engine = bench.image_engine()
+    image = engine.find(name)
+    if image is None or image.labels.get(f"{LABEL}.kind") != "image":
+        raise ChatError(f"There is no packaged image '{name}' in the engine.", "`edge images` lists them; `edge package RUN` makes one.")
+    known = device.catalogue(bench.settings.devices).get(image.labels.get(f"{LABEL}.device", ""))
+    return ChatTarget(engine, name, known.memory_mb if known else 0, known.cpus if known else 0)
+
+
+def _run_or_none(bench: Workbench, name: str) -> Run | None:
+    if "/" in name or ":" in name:
+        return None
+    try:
+        return bench.run(name)
+    except RunMissing:
+        return None
+
+
+def _package_of(bench: Workbench, run: Run) -> Run | None:
+    """The run itself where it packaged something, else the newest finished packaging of that build."""
+    if run.kind == "package":
+        return run if run.state().status == "finished" else None
+    fitting = [r for r in bench.runs() if r.kind == "package" and r.request["steps"][0]["options"]["build"] == run.id]
+    return next((r for r in reversed(fitting) if r.state().status == "finished"), None)
+
+
+def _image_of(bench: Workbench, run: Run) -> str:
+    package = _package_of(bench, run)
+    return package.request["steps"][0]["options"]["tag"] if package else ""
+
+
+def packaged(bench: Workbench) -> list[Packaged]:
+    """Everything packaged: images of the engine, then folders of the local engine."""
+    rows = []
+    try:
+        for image in bench.image_engine().images(f"{LABEL}.kind=image"):
+            name = next((tag for tag in image.tags if tag.startswith("edge-toolkit/")), image.tags[0] if image.tags else image.id)
+            marks = [image.labels.get(f"{LABEL}.{key}", "") for key in ("device", "recipe", "adapters")]
+            rows.append(Packaged(name, *marks, image.bytes, image.labels.get(f"{LABEL}.run", ""), image.id))
+    except EngineMissing:
+        pass  # then there are only the local ones
+    for run in bench.runs():
+        options = run.request["steps"][0]["options"] if run.kind == "package" else {}
+        if options.get("engine") == "local" and run.state().status == "finished":
+            content = packaging.content_folder(run)
+            adapters = ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter")))
+            rows.append(Packaged(run.id, options["device"], run.request["recipe"]["name"], adapters, folder_bytes(content), options["build"], "local folder"))
+    return rows

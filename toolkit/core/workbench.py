@@ -1,0 +1,36 @@
+"""What every front end is handed: settings and engines. It makes none of them; `toolkit.wiring` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from toolkit.core.engine import BuildEngine, ChatHost, ImageEngine
+from toolkit.core.run import Run, all_runs, find_run
+from toolkit.settings import Settings
+
+
+@dataclass(frozen=True)
+class Workbench:
+    settings: Settings
+    build_engine: Callable[[str], BuildEngine]
+    """The engine of a name: docker or local; auto picks docker where one answers.
+
+    Raises EngineMissing where it is not there."""
+    host_driver: Callable[[bytes], BuildEngine]
+    """Drives packaging and publishing; takes the secrets it hands on through a pipe."""
+    image_engine: Callable[[], ImageEngine]
+    """Raises EngineMissing where none answers."""
+    local_chat: Callable[[], ChatHost]
+    fetch_asset: Callable[[str, str], None]
+    """Fetch an `azureml://` model asset into a folder."""
+
+    def runs(self) -> list[Run]:
+        return all_runs(self.settings.runs)
+
+    def run(self, wanted: str) -> Run:
+        return find_run(self.settings.runs, wanted)
+
+    def engine_of(self, run: Run) -> BuildEngine:
+        """The engine that drives this run, by its request."""
+        return self.build_engine(run.request["engine"]) if run.kind == "build" else self.host_driver(b"")

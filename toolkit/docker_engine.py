@@ -65,12 +65,20 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, client: docker.DockerClient, build_image: str = "", mounts: Mapping[str, bool] | None = None, gpu: bool = False) -> None:
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        build_image: str = "",
+        mounts: Mapping[str, bool] | None = None,
+        gpu: bool = False,
+        build_memory_mb: int = 0,
+    ) -> None:
         """`mounts`: folders a build sees at their own path, and whether it may write there."""
         self._client = client
         self._build_image = build_image
         self._mounts = dict(mounts or {})
         self._gpu = gpu
+        self._build_memory_mb = build_memory_mb
 
     # -- BuildEngine ------------------------------------------------------------------------------------------------
 
@@ -89,6 +97,8 @@ class DockerEngine:
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 shm_size="1g",
+                mem_limit=f"{self._build_memory_mb}m" if self._build_memory_mb else None,
+                memswap_limit=f"{self._build_memory_mb}m" if self._build_memory_mb else None,
                 device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if self._gpu else None,
                 environment={"HOME": "/tmp"},
             )

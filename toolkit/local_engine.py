@@ -92,7 +92,12 @@ class LocalEngine(HostDriver):
 
 def settings_environ(settings: Settings) -> dict[str, str]:
     """The settings as environment variables, so that a driver sees what its starter saw."""
-    chosen = {"EDGE_HOME": str(settings.home), "EDGE_ENGINE": settings.engine, "EDGE_BUILD_PYTHON": str(settings.build_python)}
+    chosen = {
+        "EDGE_HOME": str(settings.home),
+        "EDGE_ENGINE": settings.engine,
+        "EDGE_BUILD_PYTHON": str(settings.build_python),
+        "EDGE_CONTAINERS": str(settings.containers),
+    }
     optional = {"EDGE_BUILD_IMAGE": settings.build_image, "EDGE_BASE_IMAGE": settings.base_image}
     return {**chosen, **{key: value for key, value in optional.items() if value}}
 

@@ -27,7 +27,10 @@ class Settings:
     """Build image to use instead of our own (`EDGE_BUILD_IMAGE`)."""
     base_image: str = ""
     """Base of the images we build; empty: each Dockerfile's default (`EDGE_BASE_IMAGE`)."""
+    build_memory_mb: int = 0
+    """Memory limit of the build container in MB; 0: none (`EDGE_BUILD_MEMORY_MB`)."""
     containers: Path = CHECKOUT / "containers"
+    """Dockerfiles and the programs inside images (`EDGE_CONTAINERS`)."""
     devices: Path = CHECKOUT / "data" / "devices"
     samples: Path = CHECKOUT / "data" / "samples"
 
@@ -63,12 +66,16 @@ def load(environ: dict[str, str] | None = None) -> Settings:
         raise ToolkitError(f"Unknown engine '{engine}'.", f"Set EDGE_ENGINE to one of: {', '.join(ENGINES)}.")
     home = Path(chosen.get("home", CHECKOUT / "data")).expanduser().absolute()
     plain = {key: chosen[key] for key in ("build_image", "base_image") if key in chosen}
-    if "build_python" in chosen:
-        plain["build_python"] = Path(chosen["build_python"]).expanduser().absolute()
-    return Settings(home=home, engine=engine, **plain)
+    for key in ("build_python", "containers"):
+        if key in chosen:
+            plain[key] = Path(chosen[key]).expanduser().absolute()
+    memory = chosen.get("build_memory_mb", "0")
+    if not memory.isdigit():
+        raise ToolkitError(f"EDGE_BUILD_MEMORY_MB is '{memory}', no number of megabytes.", "Set it to a whole number, such as 16000.")
+    return Settings(home=home, engine=engine, build_memory_mb=int(memory), **plain)
 
 
-_KEYS = ("home", "engine", "build_python", "build_image", "base_image")
+_KEYS = ("home", "engine", "build_python", "build_image", "base_image", "build_memory_mb", "containers")
 
 
 def _from_environment(environ: dict[str, str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ def _docker(settings: Settings) -> ImageEngine:
     from toolkit.docker_engine import DockerEngine, connect
 
     image = settings.build_image or OwnImage("build", "cpu").tag(settings)
-    return DockerEngine(connect(), build_image=image, mounts={str(settings.cache): True})
+    return DockerEngine(connect(), build_image=image, mounts={str(settings.cache): True}, build_memory_mb=settings.build_memory_mb)
 
 
 def _local(settings: Settings) -> ChatHost:

@@ -17,7 +17,6 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 OWN_PASSES = {
     "FoldedRounding": "passes.awq.FoldedRounding",
     "LoRAWithEvents": "passes.lora_events.LoRAWithEvents",
-    "BlockRounding": "passes.block_rounding.BlockRounding",
     "SharedEmbedding": "passes.shared_embedding.SharedEmbedding",
     "LoraInputs": "passes.lora_inputs.LoraInputs",
 }
@@ -63,6 +62,8 @@ def run_olive(
             "log_severity_level": 1,
         }
         output = run_workflow(config, package_config=_package_config(), tempdir=work)
+        if isinstance(last_words.cause, StepError):
+            raise last_words.cause
         if output is None or not output.has_output_model():
             raise StepError(last_words.text or "Olive ended without a model.", "The whole story is in the step's log.")
     return Path(output.get_best_candidate().model_path)
@@ -89,7 +90,8 @@ class _LastWords(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.text = ""
+        self.cause: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        cause = record.exc_info[1] if record.exc_info else None
-        self.text = str(cause) if cause else record.getMessage()
+        self.cause = record.exc_info[1] if record.exc_info else self.cause
+        self.text = str(self.cause) if self.cause else record.getMessage()

@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
+import driver_lock
 from cache import ContentHashes, Contents, Entry, pin_set, read_json, write_json
 from child import Child, Failure, describe, python_command
 from shared_events import events
@@ -252,6 +253,8 @@ def main() -> int:
     request = _read_request(run)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _request_stop)
+    if not driver_lock.hold(run):
+        sys.exit(f"Run {run.name} is being driven already. Watch it with `edge attach {run.name}`.")
     if not (run / events.RESERVE_FILE).exists():
         _make_reserve(run)
     handle = socket.gethostname() if asked.driver == "docker" else str(os.getpid())

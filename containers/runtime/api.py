@@ -12,21 +12,21 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from chat_request import ApiError, ChatRequest, model_ids, parse
-from generate import ModelError, Piece
+from model import Model, ModelError, Piece
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
-from turns import Model, Timing, Turns
+from turns import Timing, Turns
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
-Ended = Callable[[ModelError], None]
+LoadFailed = Callable[[ModelError], None]
 
 
-def make_app(load: Callable[[], Model], load_failed: Ended) -> Starlette:
+def make_app(load: Callable[[], Model], load_failed: LoadFailed) -> Starlette:
     """The server's app. `load` runs once the server answers; `load_failed` hears of a model that cannot be served."""
 
     @asynccontextmanager
@@ -49,7 +49,7 @@ def make_app(load: Callable[[], Model], load_failed: Ended) -> Starlette:
     )
 
 
-async def _load(turns: Turns, load_failed: Ended) -> None:
+async def _load(turns: Turns, load_failed: LoadFailed) -> None:
     started = time.perf_counter()
     try:
         await turns.load()

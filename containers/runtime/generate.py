@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 # onnxruntime from 1.29 on writes a device id and a database under HOME and sends events out. This is its documented
@@ -17,6 +16,8 @@ from pathlib import Path
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime_genai as og  # noqa: E402  (the line above must come first)
+from model import ModelError, Piece, Sampling, TemplateError  # noqa: E402
+from stops import StopFilter  # noqa: E402
 
 PREFILL_CHUNK = 64
 """Prompt tokens taken in at once. The library holds the interpreter lock meanwhile, so this bounds how long the server
@@ -25,70 +26,6 @@ cannot answer `/health` or notice a hang-up. Chunks of 64 cost nothing measurabl
 DEFAULT_MAX_LENGTH = 4096
 """Prompt plus answer, in tokens, where nobody says otherwise and the model would take more: the key-value cache of a
 long context may not fit a small device."""
-
-
-class ModelError(Exception):
-    """The model folder or an adapter cannot be served; the message says what to do."""
-
-
-class TemplateError(Exception):
-    """The model's chat template refuses these messages."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is chosen, and when to stop."""
-
-    max_tokens: int
-    temperature: float = 0.0
-    """0 takes the most likely token each time."""
-    top_p: float = 1.0
-    top_k: int = 50
-    """0 considers every token."""
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one step of a generation brought."""
-
-    text: str
-    tokens: int
-    """Tokens generated so far; 0 while the prompt is still being taken in."""
-    finish: str | None = None
-    """`stop` or `length` on the last piece."""
-
-
-class StopFilter:
-    """Cuts a text stream before the first stop string, holding back what may become one."""
-
-    def __init__(self, stops: Sequence[str]):
-        self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
-
-    def feed(self, text: str) -> tuple[str, bool]:
-        """The text that may go out now, and whether a stop string was met."""
-        self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            return self._held[: min(found)], True
-        keep = self._possible_start()
-        ready, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return ready, False
-
-    def rest(self) -> str:
-        """What was held back, once nothing more comes."""
-        held, self._held = self._held, ""
-        return held
-
-    def _possible_start(self) -> int:
-        """Length of the longest end of the held text with which a stop string begins."""
-        longest = min(len(self._held), max((len(stop) - 1 for stop in self._stops), default=0))
-        for length in range(longest, 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
-                return length
-        return 0
 
 
 class LocalModel:
@@ -125,7 +62,7 @@ class LocalModel:
             yield Piece("", 0)
         yield from self._answer(generator, sampling)
 
-    def _answer(self, generator: og.Generator, sampling: Sampling) -> Iterator[Piece]:
+    def _answer(self, generator: og.Generator, sampling: Sampling) -> Generator[Piece, None, None]:
         decoder = self._tokenizer.create_stream()
         stops = StopFilter(sampling.stop)
         for count in range(1, sampling.max_tokens + 1):

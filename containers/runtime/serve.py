@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvicorn
 from api import make_app
-from generate import LocalModel, ModelError, find_adapters
+from model import Model, ModelError
 from options import OptionError, Options, read_options
 from starlette.applications import Starlette
 
@@ -85,7 +85,9 @@ def _serve(options: Options, listener: socket.socket) -> int:
     return 1 if server.failed else 0
 
 
-def _load(options: Options) -> LocalModel:
+def _load(options: Options) -> Model:
+    from generate import LocalModel, find_adapters  # loads the library: a second in which /health answers already
+
     adapters = options.adapters if options.adapters is not None else find_adapters(options.adapters_folder)
     return LocalModel(
         options.model, adapters, device=options.device, max_length=options.max_length, threads=options.threads

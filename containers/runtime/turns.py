@@ -9,26 +9,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from chat_request import ApiError, ChatRequest
-from generate import Piece, Sampling, TemplateError
+from model import Model, Piece, Sampling, TemplateError
 
 MAX_WAITING = 16
 """Requests that may wait for the one being served; more are told to come again."""
-
-
-class Model(Protocol):
-    """What the server needs of a model; `generate.LocalModel` is the real one."""
-
-    adapters: tuple[str, ...]
-    max_length: int
-
-    def encode(self, messages: Sequence[dict[str, str]]) -> list[int]: ...
-
-    def stream(self, prompt: Sequence[int], adapter: str, sampling: Sampling) -> Generator[Piece, None, None]: ...
-
-    def warm_up(self) -> None: ...
 
 
 @dataclass

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-import facts  # noqa: E402
-import wording  # noqa: E402
+import facts
+import wording
 
 SEED = 20261122
 HELD_OUT_PER_TOPIC = 38

@@ -91,7 +91,7 @@ class DatasetReport:
         if not self.fatal:
             return
         total = sum(count for part in self.parts for kind, count in part.counts.items() if kind.is_fatal)
-        more = f" ({total - 1} more like it or worse)" if total > 1 else ""
+        more = f" ({total - 1} more)" if total > 1 else ""
         raise DataError(f"{self.fatal[0].place}: {self.fatal[0].message}{more}", self.fatal[0].remedy)
 
 

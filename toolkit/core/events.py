@@ -6,6 +6,7 @@ A run's `events.jsonl` is append-only; every writer (the host, the build program
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -168,6 +169,7 @@ def append(folder: Path | str, event: Event) -> None:
 def _append_bytes(path: str, line: bytes) -> None:
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # so that a line under way is not taken for a torn one
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             line = b"\n" + line

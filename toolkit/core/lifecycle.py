@@ -22,6 +22,7 @@ def start(engine: BuildEngine, run: Run) -> None:
         RunBusy: it is being driven already.
         EngineError: the driver could not be started; the run is settled as interrupted.
     """
+    _let_go(engine, run)
     with run.locked() as lock:
         if engine.is_alive(run):
             raise RunBusy(f"Run {run.id} is being driven already.", f"Watch it with `edge attach {run.id}`.")
@@ -34,6 +35,13 @@ def start(engine: BuildEngine, run: Run) -> None:
         except ToolkitError as exc:
             run.append(ev.RunInterrupted(reason=f"the driver did not start: {exc.message}"))
             raise
+
+
+def _let_go(engine: BuildEngine, run: Run) -> None:
+    """A driver that has written its ending may need a moment to leave."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while run.state().has_ending and is_driven(engine, run) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def resume(engine: BuildEngine, run: Run) -> None:

@@ -86,7 +86,7 @@ class RunState:
             case ev.StepStarted():
                 return self._step(StepState(event.step, "running", started_at=event.at))
             case ev.StepProgress():
-                known = self.steps.get(event.step) or StepState(event.step, "running", started_at=event.at)
+                known = self.steps.get(event.step) or StepState(event.step, "running")
                 seen = {"done": event.done, "total": event.total, "unit": event.unit, "message": event.message or known.message}
                 return self._step(replace(known, metrics={**known.metrics, **event.metrics}, **seen))
             case ev.ArtifactWritten():
@@ -213,11 +213,16 @@ class Run:
 
 
 _PROGRESS = b'{"type":"StepProgress"'
+_NO_METRICS = b'"metrics":{}'
 
 
 def fold(path: Path) -> RunState:
-    """The state a file of events adds up to. Of a series of progress lines only the last is parsed."""
-    state, progress = RunState(), b""
+    """The state a file of events adds up to.
+
+    Of a series of progress lines only the last is parsed, and the last that measured something: a million of them cost no more
+    than being read.
+    """
+    state, progress, measured = RunState(), b"", b""
     try:
         source = open(path, "rb")
     except FileNotFoundError:
@@ -226,10 +231,12 @@ def fold(path: Path) -> RunState:
         for line in source:
             if line.startswith(_PROGRESS):
                 progress = line
+                if _NO_METRICS not in line:
+                    measured = line
                 continue
-            state, progress = _folded(state, progress), b""
-            state = _folded(state, line)
-    return _folded(state, progress)
+            state = _folded(_folded(_folded(state, measured), progress), line)
+            progress = measured = b""
+    return _folded(_folded(state, measured), progress)
 
 
 def _folded(state: RunState, line: bytes) -> RunState:

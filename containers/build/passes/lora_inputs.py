@@ -1,0 +1,113 @@
+"""Gives an exported graph inputs for LoRA adapters: y = x W + (x A) B, where A and B may be set at run time.
+
+A and B are graph inputs with a default, so the graph runs without an adapter, and any adapter fits: the rank is
+symbolic. They stay in the type of the activations, never int4, and a packed projection gets one branch, not three.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from lora_layout import METADATA_KEY, as_plain, from_plain, input_name
+from olive.model import ONNXModelHandler
+from olive.model.utils import resolve_onnx_path
+from olive.passes import Pass
+from olive.passes.onnx.common import ir_model_to_olive_model
+from olive.passes.olive_pass import PassConfigParam
+
+_PROJECTION = re.compile(r"/model/layers\.(\d+)/(attn|mlp)/(\w+)/MatMul(_\w+)?$")
+_MATMULS = ("MatMul", "MatMulNBits")
+DATA_FILE = "model.onnx.data"
+
+
+class LoraInputs(Pass):
+    """Insert the branches for the projections of a layout."""
+
+    @classmethod
+    def _default_config(cls, accelerator_spec) -> dict[str, PassConfigParam]:
+        return {
+            "layout": PassConfigParam(type_=dict, required=True, description="Projections and what is behind them."),
+        }
+
+    def _run_for_config(self, model: ONNXModelHandler, config, output_model_path: str) -> ONNXModelHandler:
+        graph_model = model.load_ir_model()
+        insert_lora_inputs(graph_model, config.layout)
+        path = resolve_onnx_path(output_model_path, Path(model.model_path).name)
+        return ir_model_to_olive_model(graph_model, path, {"save_as_external_data": True, "external_data_name": DATA_FILE})
+
+
+def insert_lora_inputs(model: ir.Model, plain_layout: dict) -> int:
+    """Insert the branches; how many. The layout, cut down to what the graph has, goes into its metadata.
+
+    Raises:
+        ValueError: the graph has none of the projections, or one of another width than the layout says.
+    """
+    wanted, found = from_plain(plain_layout), {}
+    projections = [item for item in _projections(model.graph) if item[1] in wanted]
+    for block, name, node in projections:
+        rows = sum(part.rows for part in wanted[name])
+        inputs, outputs = _widths(node)
+        if rows != outputs:
+            raise ValueError(f"{node.name} has {outputs} outputs, the model's config says {rows}.")
+        _insert_branch(model.graph, node, block, name, inputs, outputs)
+        found[name] = wanted[name]
+    if not projections:
+        raise ValueError("The graph has none of the projections that adapters are trained for.")
+    model.metadata_props[METADATA_KEY] = json.dumps(as_plain(found))
+    return len(projections)
+
+
+def _projections(graph: ir.Graph) -> Iterator[tuple[int, str, ir.Node]]:
+    """Block number, name such as `attn.o_proj`, and node of every projection."""
+    for node in list(graph):
+        match = _PROJECTION.match(node.name or "")
+        if match and node.op_type in _MATMULS:
+            yield int(match[1]), f"{match[2]}.{match[3]}", node
+
+
+def _widths(node: ir.Node) -> tuple[int, int]:
+    """How many inputs and outputs a projection has."""
+    if node.op_type == "MatMulNBits":
+        return node.attributes["K"].as_int(), node.attributes["N"].as_int()
+    inputs, outputs = node.inputs[1].shape
+    return int(inputs), int(outputs)
+
+
+def _insert_branch(graph: ir.Graph, node: ir.Node, block: int, name: str, inputs: int, outputs: int) -> None:
+    source, plain = node.inputs[0], node.outputs[0]
+    dtype = plain.dtype or source.dtype or ir.DataType.FLOAT
+    rank = f"rank_{block}_{name.replace('.', '_')}"
+    down = _adapter_input(graph, input_name(block, name, "A"), [inputs, rank], dtype)
+    up = _adapter_input(graph, input_name(block, name, "B"), [rank, outputs], dtype)
+    stem = f"/model/layers.{block}/{name.replace('.', '/')}/lora"
+    small = ir.node("MatMul", [source, down], name=f"{stem}_A/MatMul")
+    large = ir.node("MatMul", [small.outputs[0], up], name=f"{stem}_B/MatMul")
+    total = ir.node("Add", [plain, large.outputs[0]], name=f"{stem}/Add")
+    lead = list(plain.shape)[:-1] if plain.shape is not None else ["batch_size", "sequence_length"]
+    _describe(small.outputs[0], f"{stem}_A/output_0", [*lead, rank], dtype)
+    _describe(large.outputs[0], f"{stem}_B/output_0", [*lead, outputs], dtype)
+    _describe(total.outputs[0], f"{stem}/output_0", [*lead, outputs], dtype)
+    readers = [use for use in plain.uses() if use.node is not total]
+    for reader, place in readers:
+        reader.replace_input_with(place, total.outputs[0])
+    graph.insert_after(node, [small, large, total])
+
+
+def _adapter_input(graph: ir.Graph, name: str, shape: list[int | str], dtype: ir.DataType) -> ir.Value:
+    """A graph input whose default is of rank 0, and so adds nothing."""
+    default = np.zeros([0 if isinstance(size, str) else size for size in shape], dtype.numpy())
+    value = ir.Value(name=name)
+    _describe(value, name, shape, dtype)
+    value.const_value = ir.tensor(default, name=name)
+    graph.inputs.append(value)
+    graph.initializers[name] = value
+    return value
+
+
+def _describe(value: ir.Value, name: str, shape: list[int | str], dtype: ir.DataType) -> None:
+    value.name, value.shape, value.dtype = name, ir.Shape(shape), dtype

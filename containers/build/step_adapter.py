@@ -154,6 +154,11 @@ def _side_by_side(block: int, parts: tuple[Part, ...], branches: Branches) -> tu
     for part, branch in placed:
         if branch:
             values = branch.up[:, part.start : part.start + part.rows]
+            if values.shape[1] != part.rows:
+                raise StepError(
+                    f"Block {block}, {part.layer}.lora_B has {branch.up.shape[1]} outputs, the graph wants more.",
+                    "The adapter was trained on another model than the graph was exported from.",
+                )
             up[at_row : at_row + values.shape[0], at_column : at_column + values.shape[1]] = values
             at_row += branch.down.shape[1]
         at_column += part.rows

@@ -82,6 +82,8 @@ def build(step: Step, config: dict, passes: dict[str, dict[str, Any]], provider:
 
 
 def settle(made: Path, out: Path) -> None:
+    """Move what Olive made to where it belongs; its note of this machine's paths stays behind."""
+    (made / "model_config.json").unlink(missing_ok=True)
     for file in list(made.iterdir()):
         shutil.move(str(file), out / file.name)
     shutil.rmtree(out / "olive")

@@ -166,9 +166,7 @@ class Answer(Response):
             await self._send_delta(send, {"content": piece.text}, None)
         return piece.finish
 
-    async def _send_delta(
-        self, send: Send, delta: dict[str, str], finish: str | None, extra: dict[str, Any] | None = None
-    ) -> None:
+    async def _send_delta(self, send: Send, delta: dict[str, str], finish: str | None, extra: dict[str, Any] | None = None) -> None:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         await _send_event(send, self._envelope("chat.completion.chunk", [choice]) | (extra or {}))
 
@@ -220,5 +218,3 @@ async def _http_error(request: Request, exc: HTTPException) -> Response:
 async def _unforeseen(request: Request, exc: Exception) -> Response:
     error = ApiError(500, "The server failed on this request; its log says why.", code="internal_error")
     return JSONResponse(error.body(), status_code=500)
-
-

@@ -15,9 +15,9 @@ from pathlib import Path
 # opt-out, and it counts only when set before the library is loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime_genai as og  # noqa: E402  (the line above must come first)
-from model import ModelError, Piece, Sampling, TemplateError  # noqa: E402
-from stops import StopFilter  # noqa: E402
+import onnxruntime_genai as og
+from model import ModelError, Piece, Sampling, TemplateError
+from stops import StopFilter
 
 PREFILL_CHUNK = 64
 """Prompt tokens taken in at once. The library holds the interpreter lock meanwhile, so this bounds how long the server
@@ -31,9 +31,7 @@ long context may not fit a small device."""
 class LocalModel:
     """A loaded model folder with its adapters."""
 
-    def __init__(
-        self, folder: Path, adapters: dict[str, Path], *, device: str = "cpu", max_length: int = 0, threads: int = 0
-    ):
+    def __init__(self, folder: Path, adapters: dict[str, Path], *, device: str = "cpu", max_length: int = 0, threads: int = 0):
         config = _read_config(folder)
         self.max_length = _limit(max_length, int(config["model"]["context_length"]))
         self.adapters = tuple(sorted(adapters))

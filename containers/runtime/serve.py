@@ -89,9 +89,7 @@ def _load(options: Options) -> Model:
     from generate import LocalModel, find_adapters  # loads the library: a second in which /health answers already
 
     adapters = options.adapters if options.adapters is not None else find_adapters(options.adapters_folder)
-    return LocalModel(
-        options.model, adapters, device=options.device, max_length=options.max_length, threads=options.threads
-    )
+    return LocalModel(options.model, adapters, device=options.device, max_length=options.max_length, threads=options.threads)
 
 
 def _listen(options: Options) -> socket.socket:
@@ -107,6 +105,7 @@ def _listen_on_path(path: Path) -> socket.socket:
     try:
         listener.bind(str(path))
         path.chmod(0o666)
+        listener.listen()  # from here on connections wait, where before they would be refused
     except OSError as exc:
         raise OptionError(f"Cannot listen on {path}: {exc.strerror}. Mount a folder this user may write to.") from exc
     return listener

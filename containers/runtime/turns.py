@@ -90,10 +90,7 @@ class Turns:
             raise ApiError(400, message, param="messages", code="invalid_value") from exc
         longest = self.model.max_length
         if len(tokens) >= longest:
-            message = (
-                f"The prompt is {len(tokens)} tokens long, and prompt and answer together may be {longest}. "
-                "Shorten the messages."
-            )
+            message = f"The prompt is {len(tokens)} tokens long, and prompt and answer together may be {longest}. Shorten the messages."
             raise ApiError(400, message, param="messages", code="context_length_exceeded")
         return tokens
 
@@ -146,4 +143,3 @@ def _sampling(request: ChatRequest, room: int) -> Sampling:
         seed=request.seed,
         stop=request.stop,
     )
-

@@ -36,7 +36,8 @@ def push(job: Job) -> dict[str, float]:
     target = reference.parse(job.options["target"])
     engine.tag(job.options["image_id"], str(target))
     layers: dict[str, PushProgress] = {}
-    moved: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    done: dict[str, int] = {}
     digest = ""
     for step in engine.push(str(target), credentials(job)):
         if isinstance(step, str):
@@ -44,12 +45,14 @@ def push(job: Job) -> dict[str, float]:
             continue
         layers[step.layer] = step
         if step.total:
-            moved[step.layer] = step.total
+            sizes[step.layer], done[step.layer] = step.total, step.done
+        if step.status.startswith(SETTLED):
+            done[step.layer] = sizes.get(step.layer, 0)
         settled = sum(layer.status.startswith(SETTLED) for layer in layers.values())
-        job.progress(settled, len(layers), "layers", _line(step))
+        job.progress(sum(done.values()), sum(sizes.values()) or None, "bytes", f"{settled} of {len(layers)} layers there; {_line(step)}")
     job.run.folder.joinpath("pushed.txt").write_text(digest + "\n")
     there = sum(layer.status.startswith(("Layer already exists", "Mounted from")) for layer in layers.values())
-    return {"layers": len(layers), "layers_already_there": there, "layers_pushed": len(layers) - there, "bytes_read": float(sum(moved.values()))}
+    return {"layers": len(layers), "layers_already_there": there, "layers_pushed": len(layers) - there, "bytes_read": float(sum(sizes.values()))}
 
 
 def _line(step: PushProgress) -> str:

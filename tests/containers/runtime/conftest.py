@@ -51,7 +51,10 @@ class Served:
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.log
-        return self.socket.exists() and self.client().get("/ready").status_code == 200
+        try:
+            return self.client().get("/ready").status_code == 200
+        except httpx.ConnectError:
+            return False
 
     def ask(self, text: str, **more: object) -> httpx.Response:
         return self.client().post("/v1/chat/completions", json=chat(text, **more))
@@ -91,6 +94,24 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
             client.close()
         served.process.kill()
         served.process.wait()
+
+
+@pytest.fixture(scope="session")
+def exported_model() -> Path:
+    """A real model exported for ONNX Runtime GenAI, with its adapters beside it in `adapters/`."""
+    folder = os.environ.get("EDGE_TEST_MODEL")
+    if not folder:
+        pytest.skip("EDGE_TEST_MODEL names no exported model")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def serving_python() -> str:
+    """A Python that has onnxruntime-genai, starlette and uvicorn, such as the build environment's."""
+    python = os.environ.get("EDGE_TEST_PYTHON")
+    if not python:
+        pytest.skip("EDGE_TEST_PYTHON names no Python with onnxruntime-genai")
+    return python
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""The exported files through ONNX Runtime GenAI: exactly what a device will run."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime_genai as genai
+from rows import Tokens
+from scoring import Likelihood, Speed
+
+ADAPTER = "evaluated"
+
+
+class GenaiSpeaker:
+    """Answers and likelihoods of an exported graph, with an adapter or without."""
+
+    def __init__(self, folder: Path, adapter: Path | None = None, provider: str = "cpu") -> None:
+        config = genai.Config(str(folder))
+        config.clear_providers()
+        if provider != "cpu":
+            config.append_provider(provider)
+        self.model = genai.Model(config)
+        self.tokenizer = genai.Tokenizer(self.model)
+        self.adapters = genai.Adapters(self.model)
+        if adapter is not None:
+            self.adapters.load(str(adapter), ADAPTER)
+        self.speeds = {False: Speed(), True: Speed()}
+
+    def prompt_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation, by this runtime's own template and tokenizer."""
+        text = self.tokenizer.apply_chat_template(json.dumps(messages), add_generation_prompt=True)
+        return [int(token) for token in self.tokenizer.encode(text)]
+
+    def _generator(self, length: int, with_adapter: bool) -> genai.Generator:
+        params = genai.GeneratorParams(self.model)
+        params.set_search_options(max_length=length, do_sample=False)
+        generator = genai.Generator(self.model, params)
+        if with_adapter:
+            generator.set_active_adapter(self.adapters, ADAPTER)
+        return generator
+
+    def add_likelihood(self, likelihood: Likelihood, row: Tokens, with_adapter: bool) -> None:
+        generator = self._generator(len(row.ids) + 1, with_adapter)
+        generator.append_tokens(np.array(row.ids, dtype=np.int32))
+        logits = np.asarray(generator.get_output("logits"))[0]
+        likelihood.add(logits[row.answer_from - 1 : len(row.ids) - 1], row.ids[row.answer_from :])
+
+    def answer(self, prompt: list[int], max_new_tokens: int, with_adapter: bool) -> str:
+        """A greedy answer to a prompt given as token ids."""
+        generator = self._generator(len(prompt) + max_new_tokens, with_adapter)
+        generator.append_tokens(np.array(prompt, dtype=np.int32))
+        tokens: list[int] = []
+        began = None
+        while not generator.is_done() and len(tokens) < max_new_tokens:
+            generator.generate_next_token()
+            tokens.append(int(generator.get_next_tokens()[0]))
+            began = began or time.monotonic()  # the first token pays for the prompt
+        speed = self.speeds[with_adapter]
+        speed.tokens += len(tokens) - 1
+        speed.seconds += time.monotonic() - began if began else 0.0
+        return self.tokenizer.decode(np.array(tokens, dtype=np.int32))

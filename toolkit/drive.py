@@ -33,7 +33,7 @@ def drive_build(run: Run) -> int:
     settings = settings_module.load()
     lock = int(os.environ[process.LOCK_VARIABLE])
     oom_before = process.oom_kills()
-    argv = [str(settings.build_python), str(settings.containers / "build" / "run_steps.py"), str(run.folder)]
+    argv = [str(settings.build_python), str(settings.containers / "build" / "run_steps.py"), str(run.folder), "--driver", "local"]
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=(lock,))
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
     code = child.wait()

@@ -27,7 +27,7 @@ def read_rows(path: Path) -> list[dict]:
         StepError: a line is no JSON object, or there is none at all.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

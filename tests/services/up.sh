@@ -57,10 +57,12 @@ install_missing() {
 }
 
 start_engine() {
-    local driver
-    for driver in overlay2 vfs; do
-        say "starting a Docker daemon ($driver); its log is $here/dockerd.log"
-        setsid nohup dockerd --storage-driver "$driver" >>"$here/dockerd.log" 2>&1 </dev/null &
+    local flags
+    # Its own choice first (overlay2, mostly); vfs works where the disk under it allows no overlay.
+    for flags in "" "--storage-driver=vfs"; do
+        say "starting dockerd $flags; its log is $here/dockerd.log"
+        # shellcheck disable=SC2086  # one flag or none
+        setsid nohup dockerd $flags >>"$here/dockerd.log" 2>&1 </dev/null &
         local pid=$!
         for _ in $(seq 60); do
             sleep 0.5

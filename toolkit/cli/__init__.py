@@ -21,6 +21,7 @@ COMMANDS = {
     "images": ("images", "List the packaged images."),
     "chat": ("images", "Talk with a packaged image."),
     "push": ("images", "Push an image to a registry and read its digest back."),
+    "demo": ("demo", "Do the main job on the built-in sample and show what came out."),
     "doctor": ("machine", "Say what this machine lacks, and the fix."),
     "clean": ("machine", "Show what takes room, and remove what you name."),
 }

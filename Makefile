@@ -1,0 +1,39 @@
+# The two that matter: `make demo` does the main job on the built-in sample, `make test` proves the house.
+PYTHON ?= python3
+TESTS ?= tests
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check bench env build-env
+
+demo: env
+	@.venv/bin/python -c "from toolkit.docker_engine import connect; connect(5)" 2>/dev/null || $(MAKE) --no-print-directory build-env
+	@.venv/bin/python -m tests.services.with_registry .venv/bin/edge demo
+
+test: env build-env
+	@bash tests/services/up.sh
+	@.venv/bin/python -m pytest $(TESTS)
+
+check: env
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
+
+bench: env build-env
+	.venv/bin/python -m tests.bench
+
+env: .venv/.made
+build-env: .venv-build/.made
+
+# The host side: the toolkit itself, editable, with what its tests need.
+.venv/.made: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet -e '.[test]'
+	@touch $@
+
+# The build side: Olive, PyTorch and ONNX Runtime, exactly the locked versions. The lock knows PyTorch's CPU build by
+# its hash; where pip finds only the general build (another Python, no index with CPU builds), the same versions are
+# taken without hashes.
+.venv-build/.made: containers/build/cpu.lock containers/build/cpu.in
+	$(PYTHON) -m venv .venv-build
+	.venv-build/bin/pip install --quiet --require-hashes --no-deps -r containers/build/cpu.lock || \
+		{ echo "The locked wheels are not all here; taking the same versions without hashes." >&2; \
+		  .venv-build/bin/pip install --quiet -r containers/build/cpu.in; }
+	@touch $@

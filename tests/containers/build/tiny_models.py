@@ -1,0 +1,67 @@
+"""Models of a few thousand weights, with the real architectures' layers, and a tokenizer that needs no files."""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
+
+_SHAPE = {
+    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+}  # fmt: skip
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def tiny_llama(key_heads: int = 2) -> LlamaForCausalLM:
+    torch.manual_seed(1)
+    config = LlamaConfig(**_SHAPE, num_key_value_heads=key_heads, head_dim=16, tie_word_embeddings=True)
+    return _awkward(LlamaForCausalLM(config))
+
+
+def tiny_phi3() -> Phi3ForCausalLM:
+    torch.manual_seed(2)
+    config = Phi3Config(**_SHAPE, num_key_value_heads=4, original_max_position_embeddings=256)
+    return _awkward(Phi3ForCausalLM(config))
+
+
+def _awkward(model):
+    """Norms and a few inputs of very different size, as in trained models: rounding has something to lose."""
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            weight.data = torch.exp(torch.randn_like(weight) * 0.8)
+        elif weight.dim() == 2:
+            weight.data = torch.randn_like(weight) / weight.shape[1] ** 0.5
+    return model.eval().float()
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<s>": 0, "<end>": 1, **{sign: number + 2 for number, sign in enumerate(alphabet)}}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<end>", pad_token="<end>")
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def save(model, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def step_file(folder: Path, kind: str, options: dict, inputs: dict[str, Path]) -> Path:
+    """What the build program would hand a step of `kind`; its outputs go to `folder/out`."""
+    (folder / "out").mkdir(parents=True)
+    asked = {"run": str(folder), "name": kind, "kind": kind, "options": options, "out": str(folder / "out")}
+    path = folder / "step.json"
+    path.write_text(json.dumps({**asked, "inputs": {name: str(value) for name, value in inputs.items()}}))
+    return path

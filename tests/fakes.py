@@ -121,7 +121,7 @@ class FakeImages:
 
     def end(self, server: Server) -> None: ...
 
-    def ended_containers(self) -> list[tuple[str, str]]:
+    def ended_containers(self, runs: Path) -> list[tuple[str, str]]:
         return []
 
     def remove_container(self, identity: str) -> None: ...

@@ -284,11 +284,12 @@ class DockerEngine:
 
     # -- housekeeping -----------------------------------------------------------------------------------------------
 
-    def ended_containers(self) -> list[tuple[str, str]]:
-        """Ids and names of our containers that run no more."""
+    def ended_containers(self, runs: Path) -> list[tuple[str, str]]:
+        """Ids and names of containers that run no more: builds of this folder of runs, and chats."""
+        mark = _folder_mark(runs)
         with translated("listing containers"):
             found = self._client.containers.list(all=True, filters={"label": f"{LABEL}.kind"})
-            return [(c.id, c.name) for c in found if c.status not in ALIVE]
+            return [(c.id, c.name) for c in found if c.status not in ALIVE and c.labels.get(f"{LABEL}.home", mark) == mark]
 
     def remove_container(self, identity: str) -> None:
         with translated("removing a container"):
@@ -322,7 +323,11 @@ def _image(image) -> Image:  # noqa: ANN001  docker's own type stays behind this
 
 def _home_mark(run: Run) -> str:
     """Tells the runs of one home from those of another on the same engine."""
-    return hashlib.sha256(str(run.folder.parent.resolve()).encode()).hexdigest()[:8]
+    return _folder_mark(run.folder.parent)
+
+
+def _folder_mark(runs: Path) -> str:
+    return hashlib.sha256(str(runs.resolve()).encode()).hexdigest()[:8]
 
 
 def _container_name(run: Run) -> str:

@@ -26,6 +26,7 @@ class HostDriver:
     def start(self, run: Run, lock: int) -> None:
         argv = [sys.executable, "-m", "toolkit.drive", str(run.folder)]
         environ = {**os.environ, **settings_environ(self.settings), process.LOCK_VARIABLE: str(lock)}
+        environ.pop("EDGE_REGISTRY_PASSWORD", None)  # secrets go through the pipe only
         pid = process.start_detached(argv, run.folder / "driver.log", environ, keep=[lock], stdin=self._secrets)
         process.remember(_pid_file(run), pid)
 

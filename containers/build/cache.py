@@ -1,8 +1,8 @@
 """What a step is known by, and where its outputs are kept for the next run. Standard library only.
 
-    <cache>/hashes.json                 contents of files already read, by path, size, time and inode
-    <cache>/<pin set>/<key>/key.json    written last: the files of the entry, their sizes, and the artifact's hash
-    <cache>/<pin set>/<key>/out/        the outputs, hard links shared with the run folders
+<cache>/hashes.json                 contents of files already read, by path, size, time and inode
+<cache>/<pin set>/<key>/key.json    written last: the files of the entry, their sizes, and the artifact's hash
+<cache>/<pin set>/<key>/out/        the outputs, hard links shared with the run folders
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,18 +54,14 @@ class Child:
     def end(self) -> None:
         """Ask the whole process group to end, and kill what has not ended in time."""
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         self._signal(signal.SIGKILL)
         self.process.wait()
 
     def _signal(self, number: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # nobody is left
 
 
 def _copy(output: BinaryIO, logs: list[Path]) -> None:

@@ -17,6 +17,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 OWN_PASSES = {
     "FoldedRounding": "passes.awq.FoldedRounding",
     "LoRAWithEvents": "passes.lora_events.LoRAWithEvents",
+    "BlockRounding": "passes.block_rounding.BlockRounding",
     "SharedEmbedding": "passes.shared_embedding.SharedEmbedding",
     "LoraInputs": "passes.lora_inputs.LoraInputs",
 }

@@ -19,13 +19,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-
 import driver_lock
 from cache import ContentHashes, Contents, Entry, pin_set, read_json, write_json
 from child import Child, Failure, describe, python_command
 from shared_events import events
 from step_key import StepKeys
+
+HERE = Path(__file__).resolve().parent
 
 FORMAT = 1
 STOPPED = 143
@@ -180,9 +180,7 @@ class Build:
         self.artifacts.append({"step": name, **artifact})
         self.metrics[name] = finished.metrics
         events.append(self.run, events.ArtifactWritten(step=name, **artifact))
-        ended = events.StepFinished(
-            step=name, seconds=round(seconds, 3), cached=finished.is_cached, metrics=finished.metrics
-        )
+        ended = events.StepFinished(step=name, seconds=round(seconds, 3), cached=finished.is_cached, metrics=finished.metrics)
         events.append(self.run, ended)
 
     def log(self, text: str) -> None:

@@ -172,7 +172,7 @@ def check(parameters: dict[str, np.ndarray], inputs: dict[str, GraphInput]) -> N
     """
     for name, value in parameters.items():
         wanted = inputs[name]
-        fits = all(size is None or size == has for size, has in zip(wanted.shape, value.shape))
+        fits = all(size is None or size == has for size, has in zip(wanted.shape, value.shape, strict=True))
         if not fits or value.dtype != wanted.dtype:
             raise StepError(
                 f"{name} is {value.shape} of {value.dtype}, the graph takes {wanted.shape} of {wanted.dtype.__name__}.",

@@ -85,11 +85,11 @@ def check_tokens(step: Step, tokenizer, graph, questions: Questions) -> None:
     Raises:
         StepError: the device would read other tokens than the model was trained on.
     """
-    for row, wanted in list(zip(questions.facts, questions.prompts))[:4]:
+    for row, wanted in list(zip(questions.facts, questions.prompts, strict=True))[:4]:
         got = graph.prompt_ids(messages_of(step, row))
         if got == wanted:
             continue
-        place = next((at for at, pair in enumerate(zip(got, wanted)) if pair[0] != pair[1]), min(len(got), len(wanted)))
+        place = next((at for at, pair in enumerate(zip(got, wanted, strict=False)) if pair[0] != pair[1]), min(len(got), len(wanted)))
         raise StepError(
             f"ONNX Runtime GenAI reads a prompt as other tokens than Hugging Face, from token {place} on: "
             f"{got[place : place + 5]} instead of {wanted[place : place + 5]}.",
@@ -128,7 +128,7 @@ def accuracy(model: str, questions: Questions, answers: list[str]) -> dict[str, 
 
     if not answers:
         return {}
-    held = sum(holds_fact(answer, str(row["fact"])) for row, answer in zip(questions.facts, answers))
+    held = sum(holds_fact(answer, str(row["fact"])) for row, answer in zip(questions.facts, answers, strict=True))
     return {f"{model}.fact_accuracy": held / len(answers)}
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lora_layout import as_plain, layout
+from lora_layout import Sizes, as_plain, layout
 from step_finetune import targets_of
 from step_io import Progress, Step, StepError, main
 
@@ -37,11 +37,11 @@ def passes_of(step: Step, config: dict, provider: str, precision: str) -> dict[s
     """Olive's passes and ours, in order."""
     passes: dict[str, dict[str, Any]] = {"build": {"type": "ModelBuilder", "precision": precision}}
     if precision == "int4":
-        passes["build"] |= int4_options(step, provider)
+        passes["build"] |= int4_options(step, config, provider)
     if precision == "int8":
         passes["build"]["precision"] = "fp32"  # the builder itself knows no int8
         passes["round"] = {
-            "type": "OnnxBlockWiseRtnQuantization", "bits": 8, "block_size": step.option("block_size", 32),
+            "type": "BlockRounding", "bits": 8, "block_size": step.option("block_size", 32),
             "is_symmetric": False, "accuracy_level": INT8_ACTIVATIONS, "nodes_to_exclude": ["/model/embed_tokens/Gather"],
             "save_as_external_data": True, "external_data_name": "model.onnx.data",
         }  # fmt: skip
@@ -52,22 +52,29 @@ def passes_of(step: Step, config: dict, provider: str, precision: str) -> dict[s
     return passes
 
 
-def int4_options(step: Step, provider: str) -> dict[str, Any]:
-    """The builder's int4 options.
-
-    Weights that lie on a grid already are rounded plainly, which finds the same grid. Others get the searched rounding.
-    """
-    is_symmetric = bool(step.option("symmetric", False))
-    has_grid = (step.inputs["model"] / GRID_FILE).exists()
-    algorithm = "rtn" if has_grid else "k_quant"
-    if step.option("lm_head", "int8") == "int8":
-        algorithm += "_last"
+def int4_options(step: Step, config: dict, provider: str) -> dict[str, Any]:
+    """The builder's int4 options."""
     return {
         "int4_block_size": step.option("block_size", 32),
-        "int4_is_symmetric": is_symmetric,
-        "int4_algo_config": "default" if is_symmetric else algorithm,
+        "int4_is_symmetric": bool(step.option("symmetric", False)),
+        "int4_algo_config": rounding_of(step, config),
         "int4_accuracy_level": INT8_ACTIVATIONS if provider == "cpu" else 2,
     }
+
+
+def rounding_of(step: Step, config: dict) -> str:
+    """The builder's name for how weights are rounded, and whether the head keeps 8 bits.
+
+    Weights that lie on a grid already are rounded plainly, which finds the same grid; others get the searched rounding.
+    Both of these cannot store an odd number of blocks a row, nor do without zero points: then it is the default.
+    """
+    block = step.option("block_size", 32)
+    sizes = Sizes.of(config)
+    has_odd_rows = any(-(-width // block) % 2 for width in (sizes.hidden, sizes.queries, sizes.middle))
+    if step.option("symmetric", False) or has_odd_rows:
+        return "default"
+    algorithm = "rtn" if (step.inputs["model"] / GRID_FILE).exists() else "k_quant"
+    return f"{algorithm}_last" if step.option("lm_head", "int8") == "int8" else algorithm
 
 
 def build(step: Step, config: dict, passes: dict[str, dict[str, Any]], provider: str) -> Path:

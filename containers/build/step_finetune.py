@@ -120,6 +120,7 @@ def keep_adapter(made: Path, out: Path) -> None:
     found = next(made.rglob("adapter_config.json"), None)
     if found is None:
         raise StepError("The training left no adapter.", "The whole story is in the step's log.")
+    (found.parent / "README.md").unlink(missing_ok=True)  # an empty model card
     for file in list(found.parent.iterdir()):
         shutil.move(str(file), out / file.name)
     shutil.rmtree(made)

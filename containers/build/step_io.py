@@ -70,9 +70,7 @@ class Progress:
         self._told = now
         events.append(
             self.step.run,
-            events.StepProgress(
-                step=self.step.name, done=done, total=self.total, unit=self.unit, message=message, metrics=metrics
-            ),
+            events.StepProgress(step=self.step.name, done=done, total=self.total, unit=self.unit, message=message, metrics=metrics),
         )
 
 

@@ -11,7 +11,7 @@ from rows import Tokens
 from scoring import Likelihood, Speed
 from transformers import AutoModelForCausalLM
 
-_ROWS_AT_ONCE = 16
+_ROWS_AT_ONCE = 64
 
 
 class TorchSpeaker:

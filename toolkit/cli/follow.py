@@ -21,7 +21,8 @@ PLAIN_SECONDS = 5.0
 
 def follow(bench: Workbench, run: Run, as_json: bool = False) -> int:
     """Follow the run to its ending; the exit code says how it ended. Ctrl-C detaches."""
-    events = lifecycle.attach(bench.engine_of(run), run)
+    engine = bench.host_driver(b"") if run.state().has_ending else bench.engine_of(run)  # what has ended is read without its engine
+    events = lifecycle.attach(engine, run)
     try:
         if as_json:
             state = _print_lines(events)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from toolkit.cli.output import emit_json, json_option, say, table
-from toolkit.cli.runs import _bench, _follow, engine_option
+from toolkit.cli.runs import _bench, _follow, _started, engine_option
 
 
 @click.command("package", help="Make the image of a finished build for a device, and prove that it answers.")
@@ -23,8 +23,7 @@ def package_command(run: str, device: str, engine: str | None, memory_mb: int | 
     bench = _bench(engine)
     started = start_package(bench, bench.run(run), device, memory_mb or 0)
     if detach:
-        click.echo(started.id)
-        return 0
+        return _started(started, as_json)
     code = _follow(bench, started, as_json)
     if code == 0 and not as_json:
         options = started.request["steps"][0]["options"]
@@ -93,8 +92,7 @@ def push_command(image: str, registry: str, username: str, password_stdin: bool,
     secrets = registry_secrets(username, password_stdin)
     started = start_publish(bench, image, registry, username, secrets)
     if detach:
-        click.echo(started.id)
-        return 0
+        return _started(started, as_json)
     code = _follow(bench, started, as_json)
     if code == 0 and not as_json:
         release = next(a for a in started.state().artifacts if a.kind == "release")

@@ -23,7 +23,6 @@ def _bench(engine: str | None = None):  # noqa: ANN202
 @click.option("--detach", "-d", is_flag=True, help="Start it and return; follow it later with `edge attach`.")
 @json_option
 def run_command(recipe: Path, engine: str | None, detach: bool, as_json: bool) -> int:
-    from toolkit.core import lifecycle
     from toolkit.core.builds import prepare, start_build
 
     bench = _bench(engine)
@@ -31,11 +30,13 @@ def run_command(recipe: Path, engine: str | None, detach: bool, as_json: bool) -
     for problem in prepared.warnings:
         say(f"warning: {problem}")
     run = start_build(bench, prepared, say)
-    if detach:
-        state = lifecycle.settle(bench.engine_of(run), run)
-        emit_json({"run": run.id, "status": state.status}) if as_json else click.echo(run.id)
-        return 0
-    return _follow(bench, run, as_json)
+    return _started(run, as_json) if detach else _follow(bench, run, as_json)
+
+
+def _started(run, as_json: bool) -> int:  # noqa: ANN001
+    """What `--detach` prints: the run's id, or its state as JSON."""
+    emit_json({"run": run.id, "status": run.state().status}) if as_json else click.echo(run.id)
+    return 0
 
 
 def _follow(bench, run, as_json: bool = False) -> int:  # noqa: ANN001
@@ -64,13 +65,12 @@ def runs_command(as_json: bool) -> None:
 @click.argument("run")
 @json_option
 def show_command(run: str, as_json: bool) -> None:
-    from toolkit.core import lifecycle
     from toolkit.core.files import as_duration, as_size
-    from toolkit.core.listing import details
+    from toolkit.core.listing import details, state_of
 
     bench = _bench()
     found = bench.run(run)
-    state = lifecycle.settle(bench.engine_of(found), found)
+    state = state_of(bench, found)
     if as_json:
         emit_json(details(found, state))
         return
@@ -124,7 +124,4 @@ def resume_command(run: str, detach: bool, password_stdin: bool, as_json: bool) 
 
         engine = bench.host_driver(registry_secrets(found.request["steps"][0]["options"]["username"], password_stdin))
     lifecycle.resume(engine, found)
-    if detach:
-        click.echo(found.id)
-        return 0
-    return _follow(bench, found, as_json)
+    return _started(found, as_json) if detach else _follow(bench, found, as_json)

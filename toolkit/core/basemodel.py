@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.core.recipe import BaseModelChoice
-from toolkit.core.sample import sample_model
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ModelError
 
@@ -35,6 +34,8 @@ def model_folder(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
 
 
 def _sample(bench: Workbench, say: Say) -> Path:
+    from toolkit.core.sample import sample_model  # 0.2 s for NumPy, which other models do not need
+
     told: set[str] = set()
 
     def progress(done: float, total: float, message: str) -> None:
@@ -52,8 +53,15 @@ def _folder(folder: Path) -> Path:
 
 
 def _from_hub(models: Path, choice: BaseModelChoice, say: Say) -> Path:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when it is imported
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     folder = models / _folder_name(f"{choice.source}@{choice.revision or 'main'}")
     say(f"Fetching {choice.source} from Hugging Face")

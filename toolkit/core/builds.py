@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,13 @@ from toolkit.core import device as devices
 from toolkit.core import lifecycle
 from toolkit.core.basemodel import model_folder
 from toolkit.core.dataset import DatasetReport, check_dataset
-from toolkit.core.rows import Row, read_rows, split_rows
 from toolkit.core.device import Device
 from toolkit.core.files import as_size, free_bytes
 from toolkit.core.images import OwnImage
 from toolkit.core.modelcheck import ModelFacts, check_model
 from toolkit.core.plan import build_steps
 from toolkit.core.recipe import Adapter, Recipe, load
+from toolkit.core.rows import Row, read_rows, split_rows
 from toolkit.core.run import Run, new_run
 from toolkit.core.tokens import token_counter
 from toolkit.core.workbench import Workbench
@@ -59,7 +60,8 @@ def inspect(bench: Workbench, path: Path, say: Say) -> Prepared:
     for adapter in recipe.adapters:
         held_out = [] if isinstance(adapter.held_out, float) else list(map(Path, adapter.held_out))
         reports[adapter.name] = check_dataset(list(map(Path, adapter.train)), held_out, recipe.data.text_template, count, recipe.data.max_tokens)
-    _require_files(recipe.quantize.calibration)
+    for calibration in recipe.quantize.calibration:
+        _calibration_rows(Path(calibration), recipe.data.text_template)
     return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen))
 
 
@@ -75,12 +77,6 @@ def prepare(bench: Workbench, path: Path, say: Say) -> Prepared:
         report.require_sound()
     require_room(bench.settings.home, prepared.forecast_bytes)
     return prepared
-
-
-def _require_files(paths: Iterable[str]) -> None:
-    for path in paths:
-        if not Path(path).is_file():
-            raise DataError(f"{path} does not exist.", "Correct [quantize] calibration in the recipe.")
 
 
 BYTES_PER_WEIGHT = {"int4": 0.75, "int8": 1.2, "fp16": 2.1, "fp32": 4.1}
@@ -149,9 +145,24 @@ def rows_of(recipe: Recipe, adapter: Adapter) -> tuple[list[Row], list[Row]]:
 
 
 def _calibration_rows(path: Path, template: str) -> list[Row]:
-    if path.suffix == ".txt":
-        return [{"text": part.strip()} for part in path.read_text("utf-8").split("\n\n") if part.strip()]
-    return read_rows([path], template)
+    """Rows to calibrate on; a text file gives one for each of its paragraphs.
+
+    Raises:
+        DataError: it is missing, unreadable, or holds none.
+    """
+    if path.suffix != ".txt":
+        return read_rows([path], template)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as exc:
+        raise DataError(f"{path} cannot be read: {exc.strerror}.", "Correct [quantize] calibration in the recipe.") from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise DataError(f"{path}:{line}: byte {exc.start} (0x{exc.object[exc.start]:02x}) is not UTF-8.", "Save the file as UTF-8.") from exc
+    rows = [{"text": part.strip()} for part in re.split(r"\n\s*\n", text) if part.strip()]
+    if not rows:
+        raise DataError(f"{path}: the file holds no text.", "Write some text into it, or leave it out of [quantize] calibration.")
+    return rows
 
 
 def _write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from toolkit.core import lifecycle
 from toolkit.core.engine import LABEL
 from toolkit.core.files import folder_bytes
+from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
-from toolkit.errors import EngineMissing
+from toolkit.errors import EngineMissing, RunBusy, RunError, ToolkitError
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,18 @@ def survey(bench: Workbench) -> list[Litter]:
 def _engine_litter(bench: Workbench) -> list[Litter]:
     try:
         engine = bench.image_engine()
-        ended = engine.ended_containers()
+        ended = engine.ended_containers(bench.settings.runs)
         packaged = engine.images(f"{LABEL}.kind=image")
         own = [*engine.images(f"{LABEL}.kind=runtime"), *engine.images(f"{LABEL}.kind=build")]
     except EngineMissing:
         return []
 
-    def untag(images) -> None:  # noqa: ANN001
+    def untag(images) -> None:
         for image in images:
             for name in image.tags or (image.id,):
                 engine.untag(name)
 
-    def images_litter(kind: str, images) -> Litter:  # noqa: ANN001
+    def images_litter(kind: str, images) -> Litter:
         names = tuple(name for image in images for name in image.tags or (image.id,))
         return Litter(kind, names, sum(image.bytes for image in images), lambda: untag(images))
 
@@ -51,12 +53,21 @@ def _engine_litter(bench: Workbench) -> list[Litter]:
     return [containers, images_litter("images", packaged), images_litter("runtimes", own)]
 
 
+def _is_over(bench: Workbench, run: Run) -> bool:
+    """Nobody drives it. A run that cannot be read, or whose engine does not answer, may still be driven."""
+    try:
+        return not lifecycle.is_driven(bench.engine_of(run), run)
+    except ToolkitError:
+        return False
+
+
 def _ended_runs(bench: Workbench) -> Litter:
-    ended = [run for run in bench.runs() if not run.is_locked()]
+    ended = [run for run in bench.runs() if _is_over(bench, run)]
 
     def remove() -> None:
         for run in ended:
-            lifecycle.remove(bench.engine_of(run), run)
+            with suppress(RunBusy):  # resumed since we looked
+                lifecycle.remove(bench.engine_of(run), run)
 
     return Litter("runs", tuple(run.id for run in ended), sum(folder_bytes(run.folder) for run in ended), remove)
 
@@ -64,4 +75,18 @@ def _ended_runs(bench: Workbench) -> Litter:
 def _cache(bench: Workbench) -> Litter:
     folder = bench.settings.cache
     names = tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
-    return Litter("cache", names, folder_bytes(folder), lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    def remove() -> None:
+        user = next((run for run in bench.runs() if _may_use_cache(bench, run)), None)
+        if user:
+            raise RunBusy(f"The cache stays: run {user.id} is being driven and may use it.", f"Wait for it, or `edge stop {user.id}`.")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return Litter("cache", names, folder_bytes(folder), remove)
+
+
+def _may_use_cache(bench: Workbench, run: Run) -> bool:
+    try:
+        return not run.state().has_ending and not _is_over(bench, run)
+    except RunError:
+        return run.is_locked()  # of a newer version: all that can be seen from outside

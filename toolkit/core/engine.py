@@ -145,8 +145,8 @@ class ImageEngine(ChatHost, Protocol):
 
     def untag(self, reference: str) -> None: ...
 
-    def ended_containers(self) -> list[tuple[str, str]]:
-        """Ids and names of our containers that run no more."""
+    def ended_containers(self, runs: Path) -> list[tuple[str, str]]:
+        """Ids and names of containers that run no more: builds of this folder of runs, and chats."""
 
     def remove_container(self, identity: str) -> None: ...
 

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, Union
 
@@ -128,7 +128,7 @@ _FIELDS = {name: frozenset(f.name for f in fields(cls)) for name, cls in _TYPES.
 
 def to_line(event: Event) -> str:
     """One JSON object with a `type`, without a line end."""
-    return json.dumps({"type": type(event).__name__, **asdict(event)}, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps({"type": type(event).__name__, **vars(event)}, ensure_ascii=False, separators=(",", ":"))
 
 
 def from_line(line: str | bytes) -> Event | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from toolkit.core import lifecycle
 from toolkit.core.files import as_duration
 from toolkit.core.run import Run, RunState
 from toolkit.core.workbench import Workbench
-from toolkit.errors import ToolkitError
+from toolkit.errors import EngineMissing, ToolkitError
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,21 @@ def listed(bench: Workbench) -> list[Row]:
 
 def _row(bench: Workbench, run: Run) -> Row:
     try:
-        state = run.state()
-        if not state.has_ending:
-            state = lifecycle.settle(bench.engine_of(run), run)
-    except ToolkitError as exc:
-        return Row(run.id, "?", "unreadable", "", "", 0, exc.message)
+        state = state_of(bench, run)
+    except (ToolkitError, OSError) as exc:
+        return Row(run.id, "?", "unreadable", "", "", 0, str(exc))
     return Row(run.id, run.kind, state.status, _progress(state), _age(state), state.requested_at or 0, state.problem)
+
+
+def state_of(bench: Workbench, run: Run) -> RunState:
+    """The run's state, settled. Where its engine does not answer it stays as last known, with that as its problem."""
+    state = run.state()
+    if state.has_ending:
+        return state
+    try:
+        return lifecycle.settle(bench.engine_of(run), run)
+    except EngineMissing as exc:
+        return replace(state, problem=f"its engine cannot be asked: {exc.message}", hint=exc.hint)
 
 
 def _progress(state: RunState) -> str:

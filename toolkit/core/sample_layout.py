@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from toolkit.core.gguf import GgufFile, GgufTensor
+from gguf import GGUFReader, ReaderTensor, dequantize
 
 SPECIAL = 3
 """The token type in GGUF that means: never split, never shown."""
@@ -38,23 +37,33 @@ class Weight:
     read: Callable[[], np.ndarray]
 
 
-def weights(gguf: GgufFile) -> list[Weight]:
-    """All tensors, in the file's order."""
-    return [_weight(gguf, tensor) for tensor in gguf.tensors]
+def fields_of(gguf: GGUFReader) -> dict[str, Any]:
+    """The file's metadata as plain values."""
+    return {name: field.contents() for name, field in gguf.fields.items()}
 
 
-def _weight(gguf: GgufFile, tensor: GgufTensor) -> Weight:
+def weights(gguf: GGUFReader, fields: dict[str, Any]) -> list[Weight]:
+    """All tensors, in the file's order; `fields` are the file's own."""
+    return [_weight(tensor, fields) for tensor in gguf.tensors]
+
+
+def _weight(tensor: ReaderTensor, fields: dict[str, Any]) -> Weight:
     parts = tensor.name.split(".")
+    shape = tuple(int(size) for size in reversed(tensor.shape))  # GGUF counts columns first
     if parts[0] != "blk":
-        return Weight(f"{_TOP_NAMES[parts[0]]}.weight", tensor.shape, lambda: gguf.values(tensor))
+        return Weight(f"{_TOP_NAMES[parts[0]]}.weight", shape, lambda: _values(tensor))
     name = f"model.layers.{parts[1]}.{_BLOCK_NAMES[parts[2]]}.weight"
     heads = {
-        "attn_q": gguf.fields["llama.attention.head_count"],
-        "attn_k": gguf.fields["llama.attention.head_count_kv"],
+        "attn_q": fields["llama.attention.head_count"],
+        "attn_k": fields["llama.attention.head_count_kv"],
     }.get(parts[2])
     if heads is None:
-        return Weight(name, tensor.shape, lambda: gguf.values(tensor))
-    return Weight(name, tensor.shape, lambda: halves_together(gguf.values(tensor), heads))
+        return Weight(name, shape, lambda: _values(tensor))
+    return Weight(name, shape, lambda: halves_together(_values(tensor), heads))
+
+
+def _values(tensor: ReaderTensor) -> np.ndarray:
+    return dequantize(tensor.data, tensor.tensor_type)
 
 
 def halves_together(rows: np.ndarray, heads: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from toolkit.core import device, lifecycle, packaging, publishing, reference
@@ -9,7 +11,7 @@ from toolkit.core.engine import LABEL, ChatHost, Image
 from toolkit.core.files import folder_bytes
 from toolkit.core.run import Run, new_run
 from toolkit.core.workbench import Workbench
-from toolkit.errors import ChatError, EngineMissing, PublishError, RunMissing
+from toolkit.errors import ChatError, EngineMissing, PublishError, RunError, RunMissing
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,16 @@ def _package_of(bench: Workbench, run: Run) -> Run | None:
     """The run itself where it packaged something, else the newest finished packaging of that build."""
     if run.kind == "package":
         return run if run.state().status == "finished" else None
-    fitting = [r for r in bench.runs() if r.kind == "package" and r.request["steps"][0]["options"]["build"] == run.id]
+    fitting = [r for r in _packagings(bench) if r.request["steps"][0]["options"]["build"] == run.id]
     return next((r for r in reversed(fitting) if r.state().status == "finished"), None)
+
+
+def _packagings(bench: Workbench) -> Iterator[Run]:
+    """Packaging runs, oldest first; those that cannot be read are left out, `edge runs` names them."""
+    for run in bench.runs():
+        with suppress(RunError):
+            if run.kind == "package":
+                yield run
 
 
 def _image_of(bench: Workbench, run: Run) -> str:
@@ -153,9 +163,9 @@ def packaged(bench: Workbench) -> list[Packaged]:
             rows.append(Packaged(name, *marks, image.bytes, image.labels.get(f"{LABEL}.run", ""), image.id))
     except EngineMissing:
         pass  # then there are only the local ones
-    for run in bench.runs():
-        options = run.request["steps"][0]["options"] if run.kind == "package" else {}
-        if options.get("engine") == "local" and run.state().status == "finished":
+    for run in _packagings(bench):
+        options = run.request["steps"][0]["options"]
+        if options["engine"] == "local" and run.state().status == "finished":
             content = packaging.content_folder(run)
             adapters = ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter")))
             rows.append(Packaged(run.id, options["device"], run.request["recipe"]["name"], adapters, folder_bytes(content), options["build"], "local folder"))

@@ -10,7 +10,6 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Union
 
 import torch
 from olive.data.config import DataConfig
@@ -31,6 +30,8 @@ LAYER_LOGGER = "edge.layers"
 GRID_FILE = "grid.json"
 """Left beside the weights: the grid they lie on."""
 
+PLAIN_EFFORT = Effort()
+
 logger = logging.getLogger(LAYER_LOGGER)
 
 
@@ -44,9 +45,7 @@ class FoldedRounding(Pass):
             "bits": PassConfigParam(type_=int, default_value=4, description="Bits per weight."),
             "group_size": PassConfigParam(type_=int, default_value=32, description="Inputs that share a scale."),
             "symmetric": PassConfigParam(type_=bool, default_value=False, description="No zero points."),
-            "data_config": PassConfigParam(
-                type_=Union[DataConfig, dict], default_value=None, description="Calibration rows of equal length."
-            ),
+            "data_config": PassConfigParam(type_=DataConfig | dict, default_value=None, description="Calibration rows of equal length."),
         }
 
     @torch.no_grad()
@@ -80,7 +79,7 @@ def round_plainly(network: nn.Module, grid: Grid) -> None:
         _tell(number, len(layers), {})
 
 
-def fold_and_round(network: nn.Module, calibration_ids: torch.Tensor, grid: Grid, effort: Effort = Effort()) -> None:
+def fold_and_round(network: nn.Module, calibration_ids: torch.Tensor, grid: Grid, effort: Effort = PLAIN_EFFORT) -> None:
     """Search, fold and round one layer after the other, each fed by the rounded layers before it.
 
     Only the layer being worked on is on the accelerator, in float32.

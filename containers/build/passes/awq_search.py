@@ -90,7 +90,7 @@ class LayerSearch:
         for linear in linears:
             linear.weight.data = self.grid.rounded(linear.weight.data)
         error = _relative_error(self.run(), self.reference)
-        for linear, weight in zip(linears, kept):
+        for linear, weight in zip(linears, kept, strict=True):
             linear.weight.data = weight
         return error
 
@@ -133,7 +133,7 @@ class LayerSearch:
             for linear in fold.readers:
                 linear.weight.data = self.grid.rounded(linear.weight.data * scales) / scales
             error = (call() - wanted).pow(2).mean().item()
-            for linear, weight in zip(fold.readers, kept):
+            for linear, weight in zip(fold.readers, kept, strict=True):
                 linear.weight.data = weight
             return error
 
@@ -152,9 +152,7 @@ class LayerSearch:
         return measure
 
 
-def bounded_and_rounded(
-    weight: torch.Tensor, second_moments: torch.Tensor, grid: Grid, is_clipped: bool = True
-) -> torch.Tensor:
+def bounded_and_rounded(weight: torch.Tensor, second_moments: torch.Tensor, grid: Grid, is_clipped: bool = True) -> torch.Tensor:
     """The weight on the grid, each group's grid spanning the bounds that lose least of the group's own output."""
     groups = grid.grouped(weight)
     low, high = grid.bounds(groups)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -17,8 +17,8 @@ from lora_layout import METADATA_KEY, as_plain, from_plain, input_name
 from olive.model import ONNXModelHandler
 from olive.model.utils import resolve_onnx_path
 from olive.passes import Pass
-from olive.passes.onnx.common import ir_model_to_olive_model
 from olive.passes.olive_pass import PassConfigParam
+from olive.passes.onnx.common import ir_model_to_olive_model
 
 _PROJECTION = re.compile(r"/model/layers\.(\d+)/(attn|mlp)/(\w+)/MatMul(_\w+)?$")
 _MATMULS = ("MatMul", "MatMulNBits")

@@ -12,8 +12,8 @@ import onnx_ir as ir
 from olive.model import ONNXModelHandler
 from olive.model.utils import resolve_onnx_path
 from olive.passes import Pass
-from olive.passes.onnx.common import ir_model_to_olive_model
 from olive.passes.olive_pass import PassConfigParam
+from olive.passes.onnx.common import ir_model_to_olive_model
 
 HEAD = "/lm_head/MatMul"
 EMBEDDING = "/model/embed_tokens/Gather"
@@ -63,9 +63,11 @@ def _replace(graph: ir.Graph, gather: ir.Node, head: ir.Node, bytes_per_row: int
     flat = ir.node("Reshape", [head.inputs[1], shape], name="/model/embed_tokens/Reshape")
     flat.outputs[0].name = "/model/embed_tokens/Reshape/output_0"
     flat.outputs[0].shape, flat.outputs[0].dtype = ir.Shape([rows, bytes_per_row]), ir.DataType.UINT8
-    inputs = [flat.outputs[0], gather.inputs[1], head.inputs[2]]
-    if len(head.inputs) > 3 and head.inputs[3] is not None:
-        inputs.append(head.inputs[3])
+    numbers = [value for value in head.inputs[2:4] if value is not None]  # scales, and zero points where there are any
+    for value in numbers:
+        value.const_value = ir.tensor(value.const_value.numpy().reshape(rows, -1), name=value.name)
+        value.shape = value.const_value.shape
+    inputs = [flat.outputs[0], gather.inputs[1], *numbers]
     shared = ir.node(
         "GatherBlockQuantized", inputs, {**attributes, "gather_axis": 0, "quantize_axis": 1},
         domain="com.microsoft", name="/model/embed_tokens/GatherBlockQuantized",

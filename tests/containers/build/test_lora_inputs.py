@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import onnxruntime_genai as genai
 import pytest
 import torch
@@ -103,9 +104,7 @@ def test_the_weights_of_adapters_are_inputs_in_the_type_of_the_activations(bench
 
 
 def test_an_adapter_with_a_target_the_graph_lacks_is_refused(bench, tmp_path):
-    asked = step_file(
-        tmp_path / "export", "export", {"precision": "fp32", "targets": bench.targets[:1]}, {"model": bench.base}
-    )
+    asked = step_file(tmp_path / "export", "export", {"precision": "fp32", "targets": bench.targets[:1]}, {"model": bench.base})
     export(read_step(asked))
     inputs, projections = read_graph(tmp_path / "export/out/model.onnx")
     with pytest.raises(StepError, match="block 0"):
@@ -132,10 +131,9 @@ def test_dora_is_refused_for_it_would_be_computed_wrongly(bench):
 
 @pytest.mark.parametrize("precision", ["int4", "int8"])
 def test_quantised_graphs_share_the_embedding_and_take_the_adapter(bench, tmp_path, precision):
-    asked = step_file(tmp_path / precision, "export", {"precision": precision, "targets": bench.targets}, {"model": bench.base})
+    options = {"precision": precision, "targets": bench.targets}
+    asked = step_file(tmp_path / precision, "export", options, {"model": bench.base})
     export(read_step(asked))
-    import onnx
-
     graph = onnx.load(tmp_path / precision / "out/model.onnx", load_external_data=False).graph
     kinds = {node.op_type for node in graph.node}
     assert "MatMulNBits" in kinds

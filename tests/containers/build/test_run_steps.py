@@ -18,7 +18,7 @@ import events  # noqa: E402
 
 PROGRAM = ROOT / "containers" / "build" / "run_steps.py"
 
-TINY_STEP = '''
+TINY_STEP = """
 import json, os, signal, sys, time
 from step_io import Progress, StepError, main
 {extra_import}
@@ -47,7 +47,7 @@ def work(step):
     step.write_metrics({{"seen": sum(len(path.read_text()) for path in step.inputs.values() if path.is_file())}})
 
 main(work)
-'''
+"""
 
 OUTPUTS = {
     "quantize": ["config.json", "model.safetensors", "tokenizer.json"],

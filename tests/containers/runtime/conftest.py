@@ -96,24 +96,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         served.process.wait()
 
 
-@pytest.fixture(scope="session")
-def exported_model() -> Path:
-    """A real model exported for ONNX Runtime GenAI, with its adapters beside it in `adapters/`."""
-    folder = os.environ.get("EDGE_TEST_MODEL")
-    if not folder:
-        pytest.skip("EDGE_TEST_MODEL names no exported model")
-    return Path(folder)
-
-
-@pytest.fixture(scope="session")
-def serving_python() -> str:
-    """A Python that has onnxruntime-genai, starlette and uvicorn, such as the build environment's."""
-    python = os.environ.get("EDGE_TEST_PYTHON")
-    if not python:
-        pytest.skip("EDGE_TEST_PYTHON names no Python with onnxruntime-genai")
-    return python
-
-
 @pytest.fixture
 def served(start: Callable[..., Served]) -> Served:
     """A server that is ready, with the adapters `museum` and `travel`."""

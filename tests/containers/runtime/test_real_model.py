@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def real(exported_model: Path, serving_python: str) -> Iterator[Served]:
     for client in served.clients:
         client.close()
     assert served.stop() == 0
+    shutil.rmtree(folder)
 
 
 def test_greedy_answers_are_the_same_each_time_and_streamed_alike(real: Served) -> None:
@@ -51,15 +53,15 @@ def test_a_seed_makes_sampling_repeatable(real: Served) -> None:
 
 
 def test_a_long_prompt_taken_in_by_chunks_counts_whole(real: Served) -> None:
-    short, long = (real.ask(text, max_tokens=1).json()["usage"]["prompt_tokens"] for text in ("word", "word" + " word" * 200))
-    assert long - short >= 200
+    short, long = (real.ask(text, max_tokens=1).json()["usage"]["prompt_tokens"] for text in ("word", "word" + " word" * 30))
+    assert long - short > 128, "three chunks"
     refused = real.ask("word " * 600)
-    assert refused.status_code == 400 and "may be 512" in refused.json()["error"]["message"]
+    assert refused.status_code == 400 and "may be 256" in refused.json()["error"]["message"]
 
 
 def test_the_end_token_ends_the_answer_and_is_not_shown(real: Served) -> None:
-    special = json.dumps(real.ask("What is the capital of France?", max_tokens=400).json())
-    assert "<|" not in special and "</s>" not in special
+    special = json.dumps(real.ask("What is the capital of France?", max_tokens=100).json())
+    assert "<end>" not in special
 
 
 def test_each_adapter_answers(real: Served) -> None:

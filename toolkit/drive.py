@@ -67,7 +67,7 @@ def drive_host_steps(run: Run, secrets: dict) -> int:
         if not HostSteps(make_workbench(), run, secrets).all_done():
             return 1
     except KeyboardInterrupt:
-        run.append(ev.RunStopped())
+        run.append(ev.stop_or_interruption(run.folder))
         return 143
     run.append(ev.RunFinished(seconds=time.monotonic() - started))
     return 0

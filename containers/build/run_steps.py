@@ -263,7 +263,7 @@ def main() -> int:
     except StopRequested:
         if build.child:
             build.child.end()
-        events.append(run, events.RunStopped())
+        events.append(run, events.stop_or_interruption(run))
         return STOPPED
 
 

@@ -228,7 +228,7 @@ def test_a_split_leaves_rows_on_both_sides_however_few_there_are():
     rows = [{"prompt": "a", "response": "1"}, {"prompt": "b", "response": "2"}]
     train, held_out = split_rows(rows, 0.01, 1, TEMPLATE)
     assert (len(train), len(held_out)) == (1, 1)
-    with pytest.raises(DataError, match="too few different prompts"):
+    with pytest.raises(DataError, match="there are too few different prompts"):
         split_rows([rows[0], {"prompt": "A?", "response": "2"}], 0.5, 1, TEMPLATE)
 
 

@@ -28,7 +28,7 @@ def check_command(recipe: Path, as_json: bool) -> int:
         _show(found)
     require_room(bench.settings.home, found.forecast_bytes)
     if fatal:
-        say(f"{len(fatal)} problems must be solved before a run.")
+        say(f"{len(fatal)} problem{'s' if len(fatal) > 1 else ''} must be solved before a run.")
         return ExitCode.BAD_INPUT
     return ExitCode.OK
 

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable
 
-
 from toolkit.cli.output import say
 from toolkit.core import events as ev
 from toolkit.core import lifecycle

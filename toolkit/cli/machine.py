@@ -48,10 +48,14 @@ def clean_command(yes: bool, as_json: bool, **chosen: bool) -> None:
         table(["remove with", "count", "size", "what"], rows, right=["count", "size"])
     if not named:
         return
-    question = f"Remove {', '.join(f'{len(x.items)} {x.kind}' for x in named)}?"
+    question = f"Remove {', '.join(_counted(litter) for litter in named)}?"
     if not yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
-        say(f"Nothing removed. {question} Say --yes.")
+        say(f"Nothing removed. {question} Then say --yes.")
         return
     for litter in named:
         litter.remove()
-        say(f"Removed {len(litter.items)} {litter.kind}.")
+        say(f"Removed {_counted(litter)}.")
+
+
+def _counted(litter) -> str:  # noqa: ANN001
+    return f"{litter.kind} ({len(litter.items)})"

@@ -59,7 +59,10 @@ def inspect(bench: Workbench, path: Path, say: Say) -> Prepared:
     reports = {}
     for adapter in recipe.adapters:
         held_out = [] if isinstance(adapter.held_out, float) else list(map(Path, adapter.held_out))
-        reports[adapter.name] = check_dataset(list(map(Path, adapter.train)), held_out, recipe.data.text_template, count, recipe.data.max_tokens)
+        report = check_dataset(list(map(Path, adapter.train)), held_out, recipe.data.text_template, count, recipe.data.max_tokens)
+        reports[adapter.name] = report
+        if not report.fatal:
+            rows_of(recipe, adapter)  # what cannot be split is told now
     for calibration in recipe.quantize.calibration:
         _calibration_rows(Path(calibration), recipe.data.text_template)
     return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen))
@@ -140,7 +143,10 @@ def rows_of(recipe: Recipe, adapter: Adapter) -> tuple[list[Row], list[Row]]:
     template = recipe.data.text_template
     rows = read_rows(map(Path, adapter.train), template)
     if isinstance(adapter.held_out, float):
-        return split_rows(rows, adapter.held_out, recipe.finetune_of(adapter).seed, template)
+        try:
+            return split_rows(rows, adapter.held_out, recipe.finetune_of(adapter).seed, template)
+        except DataError as exc:
+            raise DataError(f"{', '.join(adapter.train)}: {exc.message}", exc.hint) from exc
     return rows, read_rows(map(Path, adapter.held_out), template)
 
 

@@ -180,6 +180,17 @@ def _append_bytes(path: str, line: bytes) -> None:
         os.close(handle)
 
 
+STOP_FILE = "stop.requested"
+"""In a run folder: a person asked the driver to stop. Without it, a SIGTERM came from the engine or the machine."""
+
+
+def stop_or_interruption(folder: Path | str) -> RunStopped | RunInterrupted:
+    """The ending that a driver writes when it is told to end."""
+    if os.path.exists(os.path.join(folder, STOP_FILE)):
+        return RunStopped()
+    return RunInterrupted(exit_code=143, reason="the engine or the machine ended it (SIGTERM)")
+
+
 RESERVE_FILE = ".reserve"
 RESERVE_BYTES = 64 * 1024
 

@@ -60,6 +60,7 @@ class OwnImage:
         arguments = {"FLAVOUR": self.flavour, "BASE_IMAGE": base}
         labels = {f"{LABEL}.kind": self.role, f"{LABEL}.flavour": self.flavour}
         yield from engine.build(context, tag, self.flavour if self.role == "runtime" else "", arguments, labels)
+        engine.tag(tag, f"{tag.rpartition(':')[0]}:latest")  # the name that compose.yaml knows
 
     def _lay_out(self, settings: Settings, context: Path) -> None:
         argv = [sys.executable, str(settings.containers / "make_context.py"), self.role, str(context), "--flavour", self.flavour]

@@ -29,6 +29,7 @@ def start(engine: BuildEngine, run: Run) -> None:
         engine.forget(run)
         ev.release_reserve(run.folder)
         ev.make_reserve(run.folder)
+        (run.folder / ev.STOP_FILE).unlink(missing_ok=True)
         run.append(ev.RunRequested(run=run.id, kind=run.kind, steps=tuple(step["name"] for step in run.request["steps"])))
         try:
             engine.start(run, lock)
@@ -108,6 +109,7 @@ def stop(engine: BuildEngine, run: Run) -> RunState:
     if not is_driven(engine, run):
         state = settle(engine, run, grace_seconds=0)
         raise RunError(f"Run {run.id} is not running; it is {state.status}.", f"`edge resume {run.id}` continues it." if state.status != "finished" else "")
+    (run.folder / ev.STOP_FILE).touch()
     engine.stop(run)
     state = run.state()
     if not state.has_ending or state.status == "interrupted":

@@ -216,11 +216,12 @@ def _validated(part: type[Part], raw: dict, text: str, path: Path, prefix: tuple
 
 
 def _as_recipe_error(exc: ValidationError, part: type[Part], text: str, path: Path, prefix: tuple) -> RecipeError:
-    error = exc.errors()[0]
+    errors = exc.errors()
+    error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a misspelt table is also a missing one
     place = (*prefix, *(at for at in error["loc"] if not str(at).startswith(("tuple[", "function-", "constrained-", "float"))))
     dotted = ".".join(str(at) for at in place) or "recipe"
     where = f"{path}:{line_of(text, place)}"
-    more = f" ({exc.error_count() - 1} more problems after it.)" if exc.error_count() > 1 else ""
+    more = f" ({len(errors) - 1} more after this.)" if len(errors) > 1 else ""
     match error["type"]:
         case "extra_forbidden":
             known = _fields_at(part, place[len(prefix) :][:-1])

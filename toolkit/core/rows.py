@@ -51,7 +51,7 @@ def split_rows(rows: Sequence[Row], share: float, seed: int, text_template: str)
     keys = [digest(*(normal(row[name]) for name in asked)) for row in rows]
     sizes = Counter(keys)
     if len(sizes) < 2:
-        raise DataError("There are too few different prompts to keep some from training.", "Add rows, or name held-out files.")
+        raise DataError("there are too few different prompts to keep some from training.", "Add rows, or name held-out files.")
     wanted = max(1, round(len(rows) * share))
     kept: set[int] = set()
     for key in sorted(sizes, key=lambda key: digest(str(seed), str(key)))[: len(sizes) - 1]:

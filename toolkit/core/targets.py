@@ -76,6 +76,7 @@ def start_publish(bench: Workbench, name: str, target: str, username: str, secre
         PublishError: malformed target, or no such image.
         EngineMissing: no engine answers.
     """
+    reference.parse(target)  # before the engine is asked anything
     source, image = find_image(bench, name)
     default_tag = source.rpartition(":")[2] if ":" in source else "latest"
     parsed = reference.parse(target, default_tag)

@@ -289,14 +289,17 @@ def test_a_killed_build_program_takes_its_step_along_and_can_be_resumed(bench):
     assert worked(run) == ["quantize", "finetune-travel", "finetune-travel"]
 
 
-def test_sigterm_stops_the_run_and_everything_it_started(bench):
+@pytest.mark.parametrize("was_asked_for", [True, False])
+def test_sigterm_ends_the_run_and_everything_it_started_and_tells_a_stop_from_a_shutdown(bench, was_asked_for):
     run = bench.make_run("0001-build", quantize={"do": "sleep"})
     program = bench.start(run)
     until(lambda: any(isinstance(event, events.StepProgress) for event in story(run)))
     step_group = _group_of_step(program.pid)
+    if was_asked_for:
+        (run / events.STOP_FILE).touch()
     program.send_signal(signal.SIGTERM)
     assert program.wait(20) == 143
-    assert isinstance(last(run), events.RunStopped)
+    assert isinstance(last(run), events.RunStopped if was_asked_for else events.RunInterrupted)
     until(lambda: not _group_lives(step_group))
 
 

@@ -110,7 +110,7 @@ class FakeImages:
                 raise said
             yield said
 
-    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0) -> Server:
+    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Server:
         raise EngineError("A fake serves nothing.")
 
     def is_serving(self, server: Server) -> bool:

@@ -133,7 +133,7 @@ class DockerEngine:
             with translated("removing the ended build container"):
                 container.remove(force=True)
 
-    def _container(self, run: Run):  # noqa: ANN202  docker's own type stays behind this wall
+    def _container(self, run: Run):
         with translated("looking for the build container"):
             try:
                 return self._client.containers.get(_container_name(run))
@@ -142,8 +142,8 @@ class DockerEngine:
 
     # -- ChatHost ---------------------------------------------------------------------------------------------------
 
-    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0) -> Server:
-        """A hardened container: not root, read-only, no capabilities, no network; it listens on a socket in `folder`."""
+    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Server:
+        """A hardened container: not root, read-only, no capabilities; no network either unless a port is asked for."""
         uid = os.getuid() or SERVER_UID
         gid = os.getgid() or SERVER_UID
         if os.getuid() == 0:
@@ -151,20 +151,21 @@ class DockerEngine:
         with translated(f"starting {target}"):
             container = self._client.containers.run(
                 target,
-                ["--uds", "/run/edge/chat.sock"],
+                ["--host", "0.0.0.0", "--port", "8080"] if port else ["--uds", "/run/edge/chat.sock"],
                 detach=True,
                 user=f"{uid}:{gid}",
                 read_only=True,
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
-                network_mode="none",
+                network_mode="bridge" if port else "none",
+                ports={"8080/tcp": ("127.0.0.1", port)} if port else None,
                 pids_limit=128,
                 mem_limit=f"{memory_mb}m" if memory_mb else None,
                 nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9) if cpus else None,
                 mounts=[Mount("/run/edge", str(folder), type="bind")],
                 labels={f"{LABEL}.kind": "server"},
             )
-        return Server(folder / "chat.sock", container.id)
+        return Server(folder / "chat.sock", container.id, port)
 
     def is_serving(self, server: Server) -> bool:
         with translated("looking for the chat container"):
@@ -308,7 +309,7 @@ def _push_error(reference: str, said: str) -> PublishError:
     return PublishError(f"The registry did not take {reference}: {said}", "Check the repository's name and your rights on it.")
 
 
-def _image(image) -> Image:  # noqa: ANN001  docker's own type stays behind this wall
+def _image(image) -> Image:
     attributes = image.attrs
     return Image(
         id=image.id,
@@ -340,7 +341,7 @@ def _inputs(run: Run) -> dict[str, bool]:
     return {path: False for path in sorted(paths) if not Path(path).is_relative_to(run.folder)}
 
 
-def _said(container) -> str:  # noqa: ANN001  docker's own type stays behind this wall
+def _said(container) -> str:
     lines = container.logs(tail=1).decode("utf-8", "replace").strip()
     return f": {lines}" if lines else ""
 

@@ -56,18 +56,18 @@ class LocalEngine(HostDriver):
         self._need_environment()
         super().start(run, lock)
 
-    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0) -> Server:
+    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Server:
         """Serve the packaged folder `target` (with model/, adapters/ and device.json) by a plain process."""
         self._need_environment()
         socket = folder / "chat.sock"
         content = Path(target)
         argv = [str(self.settings.build_python), str(self.settings.containers / "runtime" / "serve.py")]
         argv += ["--model", str(content / "model"), "--adapters", str(content / "adapters")]
-        argv += ["--uds", str(socket)]
+        argv += ["--host", "127.0.0.1", "--port", str(port)] if port else ["--uds", str(socket)]
         environ = {**os.environ, "EDGE_DEVICE_FILE": str(content / "device.json"), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
         pid = process.start_detached(argv, folder / "server.log", environ)
         process.remember(folder / "server.json", pid)
-        return Server(socket, str(pid))
+        return Server(socket, str(pid), port)
 
     def is_serving(self, server: Server) -> bool:
         return process.recall(server.socket.parent / "server.json") is not None

@@ -95,7 +95,9 @@ class Desk:
         return {**kept, **ours, **more}
 
     def edge(self, *arguments: object, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._argv(arguments), input=stdin, capture_output=True, text=True, env=self.environ(**more), cwd=ROOT, timeout=120)
+        return subprocess.run(
+            self._argv(arguments), input=stdin, capture_output=True, text=True, env=self.environ(**more), cwd=ROOT, timeout=120
+        )
 
     def start(self, *arguments: object, **more: str) -> subprocess.Popen[str]:
         """Start `edge` and go on; its output is piped."""
@@ -159,7 +161,9 @@ def write_model(folder: Path, parameters: int = 24, **config: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
     (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
-    header = json.dumps({"model.embed_tokens.weight": {"dtype": "F16", "shape": [parameters // 4, 4], "data_offsets": [0, 2 * parameters]}}).encode()
+    header = json.dumps(
+        {"model.embed_tokens.weight": {"dtype": "F16", "shape": [parameters // 4, 4], "data_offsets": [0, 2 * parameters]}}
+    ).encode()
     with open(folder / "model.safetensors", "wb") as out:
         out.write(len(header).to_bytes(8, "little") + header)
         out.truncate(8 + len(header) + 2 * parameters)

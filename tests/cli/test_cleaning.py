@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.services.fixtures import base_image, docker_engine_available  # noqa: F401  fixtures
+from tests.services.fixtures import base_image, docker_engine_available
+
 
 def sizes(desk) -> dict[str, list[str]]:
     return {litter["kind"]: litter["items"] for litter in json.loads(desk.edge("clean", "--json").stdout)}
@@ -55,7 +56,7 @@ def test_what_is_not_ours_in_the_home_stays(desk):
 
 
 @pytest.fixture
-def ended_container(base_image):  # noqa: F811
+def ended_container(base_image):
     """Makes containers that never ran, with labels; returns their names."""
     made: list[str] = []
 
@@ -75,5 +76,7 @@ def test_only_ended_containers_of_this_home_are_named(desk, ended_container):
     """Shown only: the engine of whoever runs the tests may hold containers that they want to keep."""
     theirs = ended_container(), ended_container("edge-toolkit.kind=build", "edge-toolkit.home=someone")
     ours = ended_container("edge-toolkit.kind=server")
-    named = next(litter["items"] for litter in json.loads(desk.edge("clean", "--json", DOCKER_HOST="").stdout) if litter["kind"] == "containers")
+    named = next(
+        litter["items"] for litter in json.loads(desk.edge("clean", "--json", DOCKER_HOST="").stdout) if litter["kind"] == "containers"
+    )
     assert ours in named and not set(theirs) & set(named)

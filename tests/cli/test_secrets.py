@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.fixtures import Registry, docker_engine_available, registry  # noqa: F401  fixtures
+from tests.services.fixtures import Registry, docker_engine_available, registry
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-def image(docker_engine_available, tmp_path) -> Iterator[str]:  # noqa: F811
+def image(docker_engine_available, tmp_path) -> Iterator[str]:
     """The smallest image that can be pushed."""
     name = f"edge-toolkit/test-secret:{uuid.uuid4().hex[:8]}"
     (tmp_path / "image").mkdir()
-    (tmp_path / "image" / "Dockerfile").write_text("FROM scratch\nLABEL edge-toolkit.kind=image edge-toolkit.recipe=small\nCOPY Dockerfile /\n")
+    (tmp_path / "image" / "Dockerfile").write_text(
+        "FROM scratch\nLABEL edge-toolkit.kind=image edge-toolkit.recipe=small\nCOPY Dockerfile /\n"
+    )
     subprocess.run(["docker", "build", "-q", "-t", name, tmp_path / "image"], check=True, capture_output=True)
     yield name
     tagged = subprocess.run(["docker", "images", "-q", "--no-trunc", name], capture_output=True, text=True, check=True).stdout.strip()
@@ -38,12 +40,19 @@ def processes() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("way", ["pipe", "environment"])
-def test_a_push_leaves_no_trace_of_the_password(desk, image, registry, way):  # noqa: F811
+def test_a_push_leaves_no_trace_of_the_password(desk, image, registry, way):
     secret = registry.password.encode()
     target = f"{registry.address}/small"
     chosen = {"DOCKER_HOST": ""} if way == "pipe" else {"DOCKER_HOST": "", "EDGE_REGISTRY_PASSWORD": registry.password}
     command = ["push", image, "--registry", target, "--username", registry.user, *(["--password-stdin"] if way == "pipe" else [])]
-    pushing = subprocess.Popen(desk._argv(tuple(command)), env=desk.environ(**chosen), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pushing = subprocess.Popen(
+        desk._argv(tuple(command)),
+        env=desk.environ(**chosen),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     pushing.stdin.write(registry.password + "\n")
     pushing.stdin.close()
     drivers = set()
@@ -62,7 +71,7 @@ def test_a_push_leaves_no_trace_of_the_password(desk, image, registry, way):  # 
     assert not [path for path in desk.home.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
-def test_a_wrong_password_is_refused_and_the_push_resumed_with_the_right_one(desk, image, registry):  # noqa: F811
+def test_a_wrong_password_is_refused_and_the_push_resumed_with_the_right_one(desk, image, registry):
     command = ["push", image, "--registry", f"{registry.address}/small", "--username", registry.user, "--password-stdin"]
     refused = desk.edge(*command, stdin="wrong\n", DOCKER_HOST="")
     assert refused.returncode == 1

@@ -9,7 +9,9 @@ import pytest
 from deploy.azureml import Asset, fetch_model, parse
 from toolkit.errors import ModelError
 
-WORKSPACE = "azureml://subscriptions/11-22/resourceGroups/team/providers/Microsoft.MachineLearningServices/workspaces/lab/models/phi/versions/3"
+WORKSPACE = (
+    "azureml://subscriptions/11-22/resourceGroups/team/providers/Microsoft.MachineLearningServices/workspaces/lab/models/phi/versions/3"
+)
 
 
 def test_the_two_forms_of_an_address_are_read():

@@ -52,7 +52,10 @@ class Hub(BaseHTTPRequestHandler):
             names = [{"rfilename": name} for name in FILES]
             return self._send(200, json.dumps({"id": "someone/small", "sha": COMMIT, "siblings": names}).encode(), with_body)
         if path.startswith("/api/models/someone/small/tree/"):
-            tree = [{"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()} for name, content in FILES.items()]
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in FILES.items()
+            ]
             return self._send(200, json.dumps(tree).encode(), with_body)
         if path.startswith("/api/models/someone/small/revision/"):
             return self._send(404, b"{}", with_body, {"X-Error-Code": "RevisionNotFound"})
@@ -116,7 +119,9 @@ def address(server: ThreadingHTTPServer) -> str:
 def test_a_hub_model_is_fetched_into_models_and_holds_only_what_is_needed(hub, tmp_path):
     folder = Path(fetched(tmp_path, address(hub), "someone/small"))
     assert folder == tmp_path / "models" / "someone--small@main"
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: FILES[name] for name in ("config.json", "tokenizer.json", "model.safetensors")}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        name: FILES[name] for name in ("config.json", "tokenizer.json", "model.safetensors")
+    }
 
 
 def test_code_is_fetched_only_where_it_is_trusted(hub, tmp_path):
@@ -132,7 +137,11 @@ def test_the_token_of_the_environment_is_sent(hub, tmp_path):
 @pytest.mark.parametrize(
     ("source", "revision", "said"),
     [
-        ("someone/nothing", "", "There is no model someone/nothing, or it is private.|Correct [model] source; set HF_TOKEN for a private one."),
+        (
+            "someone/nothing",
+            "",
+            "There is no model someone/nothing, or it is private.|Correct [model] source; set HF_TOKEN for a private one.",
+        ),
         ("someone/small", "v9", "someone/small has no revision 'v9'.|Correct [model] revision in the recipe."),
         ("someone/gated", "", "someone/gated is gated.|Accept its licence on its page, then set HF_TOKEN."),
     ],
@@ -144,7 +153,9 @@ def test_what_the_hub_does_not_give_is_told_with_the_way_out(hub, tmp_path, sour
 def test_a_network_that_is_down_is_told_and_what_was_fetched_before_is_used(hub, tmp_path):
     nowhere = "http://127.0.0.1:9"  # discard: nobody listens
     refused = fetched(tmp_path, nowhere, "someone/small")
-    assert refused.startswith("someone/small could not be fetched: ") and refused.endswith("|Check the network, or give a folder as [model] source.")
+    assert refused.startswith("someone/small could not be fetched: ") and refused.endswith(
+        "|Check the network, or give a folder as [model] source."
+    )
     folder = fetched(tmp_path, address(hub), "someone/small")
     assert fetched(tmp_path, nowhere, "someone/small") == folder
 

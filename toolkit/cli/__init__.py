@@ -20,6 +20,7 @@ COMMANDS = {
     "package": ("images", "Make the image of a finished build for a device, and prove that it answers."),
     "images": ("images", "List the packaged images."),
     "chat": ("images", "Talk with a packaged image."),
+    "serve": ("serve", "Serve a packaged image on a port of this machine, for other clients."),
     "push": ("images", "Push an image to a registry and read its digest back."),
     "demo": ("demo", "Do the main job on the built-in sample and show what came out."),
     "doctor": ("machine", "Say what this machine lacks, and the fix."),
@@ -51,7 +52,10 @@ class LazyGroup(click.Group):
 def edge(ctx: click.Context) -> None:
     """From a recipe to a verified, pushed edge image.
 
-    Everything long is a run: a folder under data/runs that survives your terminal.
+    Everything long is a run: a folder under data/runs that survives your terminal. Where a command takes RUN, give its id, its
+    number, or `last`.
+
+    New here? `edge doctor`, then `edge demo`.
     """
     if ctx.invoked_subcommand is None:
         click.echo("The terminal UI is not there yet; every command works without it:\n", err=True)

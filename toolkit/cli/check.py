@@ -25,7 +25,7 @@ def check_command(recipe: Path, as_json: bool) -> int:
     if as_json:
         emit_json({"recipe": found.recipe.model_dump(mode="json"), "model": found.facts, "data": found.reports, "forecast_bytes": found.forecast_bytes, "ok": not fatal})
     else:
-        _show(found)
+        _show(found, bench.settings.home)
     require_room(bench.settings.home, found.forecast_bytes)
     if fatal:
         say(f"{len(fatal)} problem{'s' if len(fatal) > 1 else ''} must be solved before a run.")
@@ -33,7 +33,7 @@ def check_command(recipe: Path, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _show(found) -> None:  # noqa: ANN001
+def _show(found, home: Path) -> None:
     from toolkit.core.files import as_size, free_bytes
     from toolkit.core.plan import build_steps
 
@@ -42,6 +42,9 @@ def _show(found) -> None:  # noqa: ANN001
     for name, report in found.reports.items():
         for part in report.parts:
             _show_part(name, part)
+    for adapter in found.recipe.adapters:
+        if isinstance(adapter.held_out, float):
+            click.echo(f"\n{adapter.name}, held-out: {adapter.held_out:.0%} of its rows, taken out of training")
     problems = [problem for report in found.reports.values() for problem in (*report.fatal, *report.warnings)]
     for problem in problems:
         click.echo(f"{'error' if problem.is_fatal else 'warning'}: {problem}")
@@ -49,10 +52,10 @@ def _show(found) -> None:  # noqa: ANN001
         click.echo("No broken, empty, over-long or repeated rows; no held-out prompt stands in training.")
     steps = build_steps(found.recipe, found.devices, found.model, Path("."))
     click.echo(f"plan: {', '.join(step['name'] for step in steps)}")
-    click.echo(f"disk: about {as_size(found.forecast_bytes)} needed at most, {as_size(free_bytes(found.model))} free")
+    click.echo(f"disk: about {as_size(found.forecast_bytes)} needed at most, {as_size(free_bytes(home))} free at {home}")
 
 
-def _show_part(adapter: str, part) -> None:  # noqa: ANN001
+def _show_part(adapter: str, part) -> None:
     click.echo(f"\n{adapter}, {part.name}: {part.rows} rows in {', '.join(str(path) for path in part.paths)}")
     if part.first:
         names = list(part.first[0])

@@ -42,7 +42,7 @@ def demo_command(engine: str | None, recipe: Path | None, registry: str, questio
     return ExitCode.OK
 
 
-def _push(bench, package, registry: str):  # noqa: ANN001, ANN202
+def _push(bench, package, registry: str):
     from toolkit.cli.secrets import registry_secrets
     from toolkit.core.targets import start_publish
 
@@ -56,7 +56,7 @@ def _push(bench, package, registry: str):  # noqa: ANN001, ANN202
     return next(a for a in run.state().artifacts if a.kind == "release")
 
 
-def _ask(bench, package, question: str) -> list[tuple[str, str, float]]:  # noqa: ANN001
+def _ask(bench, package, question: str) -> list[tuple[str, str, float]]:
     """(model, answer, tokens/s) of the base and of each adapter."""
     from toolkit.core.chat import Sampling, Token, serving
     from toolkit.core.targets import chat_target
@@ -72,7 +72,7 @@ def _ask(bench, package, question: str) -> list[tuple[str, str, float]]:  # noqa
     return answers
 
 
-def _report(build, package, release, model_bytes: int, question: str, answers) -> None:  # noqa: ANN001
+def _report(build, package, release, model_bytes: int, question: str, answers) -> None:
     from toolkit.core.files import as_duration, as_size
 
     state, packed = build.state(), package.state()

@@ -10,7 +10,7 @@ from toolkit.cli.output import emit_json, json_option, say, table
 from toolkit.cli.runs import _bench, _follow, _started, engine_option
 
 
-@click.command("package", help="Make the image of a finished build for a device, and prove that it answers.")
+@click.command("package", help="Make the image of RUN, a finished build, for a device, and prove that it answers.")
 @click.argument("run")
 @click.option("--device", default="cpu", show_default=True, help="A device of data/devices.")
 @engine_option
@@ -51,14 +51,14 @@ def images_command(as_json: bool) -> None:
     table(["image", "device", "recipe", "adapters", "size", "build", "id"], cells, right=["size"])
 
 
-@click.command("chat", help="Talk with IMAGE: an image, or a packaging run of the local engine.")
+@click.command("chat", help="Talk with IMAGE: a packaged image, or a run that was packaged.")
 @click.argument("image")
 @click.option("--adapter", default="", help="Adapter to answer with; default: the base.")
 @click.option("--prompt", "prompts", multiple=True, help="Ask this and leave; give it again for the next turn.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--seed", type=int, default=None)
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Choose among the likeliest tokens that make up this share.")
+@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer.")
+@click.option("--seed", type=int, default=None, help="The same seed gives the same answer.")
 @click.option("--memory", "memory_mb", type=click.IntRange(64), default=None, help="Memory limit in MB; default: the device's.")
 @json_option
 def chat_command(image: str, adapter: str, prompts: tuple[str, ...], temperature: float, top_p: float, max_tokens: int, seed: int | None, memory_mb: int | None, as_json: bool) -> None:
@@ -77,7 +77,7 @@ def chat_command(image: str, adapter: str, prompts: tuple[str, ...], temperature
             talk(conversation, adapter, sampling)
 
 
-@click.command("push", help="Push IMAGE to a registry; only missing layers move, and the digest is read back.")
+@click.command("push", help="Push IMAGE (an image, or a run that was packaged) to a registry; only missing layers move, and the digest is read back.")
 @click.argument("image")
 @click.option("--registry", required=True, help="HOST/REPOSITORY[:TAG].")
 @click.option("--username", default="", help="User of the registry; default: EDGE_REGISTRY_USERNAME.")

@@ -57,5 +57,5 @@ def clean_command(yes: bool, as_json: bool, **chosen: bool) -> None:
         say(f"Removed {_counted(litter)}.")
 
 
-def _counted(litter) -> str:  # noqa: ANN001
+def _counted(litter) -> str:
     return f"{litter.kind} ({len(litter.items)})"

@@ -11,7 +11,7 @@ from toolkit.cli.output import emit_json, json_option, say, table
 engine_option = click.option("--engine", type=click.Choice(["auto", "docker", "local"]), default=None, help="Who drives the build; default: the settings, then auto.")
 
 
-def _bench(engine: str | None = None):  # noqa: ANN202
+def _bench(engine: str | None = None):
     from toolkit.wiring import make_workbench
 
     return make_workbench(engine=engine or "")
@@ -33,13 +33,13 @@ def run_command(recipe: Path, engine: str | None, detach: bool, as_json: bool) -
     return _started(run, as_json) if detach else _follow(bench, run, as_json)
 
 
-def _started(run, as_json: bool) -> int:  # noqa: ANN001
+def _started(run, as_json: bool) -> int:
     """What `--detach` prints: the run's id, or its state as JSON."""
     emit_json({"run": run.id, "status": run.state().status}) if as_json else click.echo(run.id)
     return 0
 
 
-def _follow(bench, run, as_json: bool = False) -> int:  # noqa: ANN001
+def _follow(bench, run, as_json: bool = False) -> int:
     from toolkit.cli.follow import follow
 
     return follow(bench, run, as_json)
@@ -61,7 +61,7 @@ def runs_command(as_json: bool) -> None:
     table(["run", "kind", "state", "steps", "age", "problem"], cells)
 
 
-@click.command("show", help="Show one run. RUN is an id, a number, or `last`.")
+@click.command("show", help="Show RUN (an id, a number, or `last`): steps, sizes, measurements, problems.")
 @click.argument("run")
 @json_option
 def show_command(run: str, as_json: bool) -> None:
@@ -89,7 +89,7 @@ def _metrics(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith(TOLD))
 
 
-@click.command("attach", help="Follow a run from its first event. Ctrl-C detaches; the run goes on.")
+@click.command("attach", help="Follow RUN from its first event, now or a week later. Ctrl-C detaches; the run goes on.")
 @click.argument("run")
 @json_option
 def attach_command(run: str, as_json: bool) -> int:
@@ -97,7 +97,7 @@ def attach_command(run: str, as_json: bool) -> int:
     return _follow(bench, bench.run(run), as_json)
 
 
-@click.command("stop", help="End a run that is under way; it can be resumed.")
+@click.command("stop", help="End RUN, which is under way; it can be resumed.")
 @click.argument("run")
 def stop_command(run: str) -> None:
     from toolkit.core import lifecycle
@@ -108,7 +108,7 @@ def stop_command(run: str) -> None:
     say(f"Stopped {found.id}. Go on with: edge resume {found.id}")
 
 
-@click.command("resume", help="Go on with a run; finished steps are kept.")
+@click.command("resume", help="Go on with RUN where it failed, was stopped or interrupted; finished steps are kept.")
 @click.argument("run")
 @click.option("--detach", "-d", is_flag=True, help="Start it and return.")
 @click.option("--password-stdin", is_flag=True, help="For a publishing run: read the registry's password from standard input.")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from toolkit.core.engine import ChatHost
+from toolkit.core.engine import ChatHost, Server
 from toolkit.errors import ChatError
 
 READY_SECONDS = 120.0
@@ -47,7 +47,7 @@ class Finished:
 
 
 @contextmanager
-def serving(host: ChatHost, target: str, memory_mb: int = 0, cpus: float = 0) -> Iterator[Conversation]:
+def serving(host: ChatHost, target: str, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Iterator[Conversation]:
     """Serve `target` for as long as the block lasts; yields a conversation once it is ready.
 
     Raises:
@@ -56,9 +56,9 @@ def serving(host: ChatHost, target: str, memory_mb: int = 0, cpus: float = 0) ->
     folder = Path(tempfile.mkdtemp(prefix="edge-"))  # short: a socket's path may have 107 characters
     os.chmod(folder, 0o700)
     try:
-        server = host.serve(target, folder, memory_mb, cpus)
+        server = host.serve(target, folder, memory_mb, cpus, port)
         try:
-            conversation = Conversation(server.socket, lambda: host.is_serving(server), lambda: host.last_words(server))
+            conversation = Conversation(server, lambda: host.is_serving(server), lambda: host.last_words(server))
             conversation.wait_until_ready()
             yield conversation
         finally:
@@ -70,11 +70,22 @@ def serving(host: ChatHost, target: str, memory_mb: int = 0, cpus: float = 0) ->
 class Conversation:
     """Messages so far, and the way to ask the next question. A failed turn leaves the messages as they were."""
 
-    def __init__(self, socket: Path, is_alive: Callable[[], bool] = lambda: True, last_words: Callable[[], str] = lambda: "") -> None:
+    def __init__(self, server: Server, is_alive: Callable[[], bool] = lambda: True, last_words: Callable[[], str] = lambda: "") -> None:
         self.messages: list[dict[str, str]] = []
         self._is_alive = is_alive
         self._last_words = last_words
-        self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://edge", timeout=httpx.Timeout(600, connect=5))
+        transport = None if server.port else httpx.HTTPTransport(uds=str(server.socket))
+        url = f"http://127.0.0.1:{server.port}" if server.port else "http://edge"
+        # trust_env off: a proxy of the environment has no business on loopback
+        self._client = httpx.Client(transport=transport, base_url=url, timeout=httpx.Timeout(600, connect=5), trust_env=False)
+
+    @property
+    def is_served(self) -> bool:
+        return self._is_alive()
+
+    @property
+    def last_words(self) -> str:
+        return self._last_words()
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> float:
         """Wait for weights and warm-up; returns the seconds waited.

@@ -100,13 +100,15 @@ class Server:
 
     socket: Path
     handle: str
+    port: int = 0
+    """Port on loopback instead of the socket; 0: the socket."""
 
 
 class ChatHost(Protocol):
-    """Starts and ends chat servers that listen on a Unix socket."""
+    """Starts and ends chat servers that listen on a Unix socket, or on a port of loopback for other clients."""
 
-    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0) -> Server:
-        """Serve `target` on a socket in `folder`.
+    def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Server:
+        """Serve `target` on a socket in `folder`, or on `port` of 127.0.0.1.
 
         Raises:
             EngineError: the server could not be started.

@@ -139,7 +139,7 @@ def image_layers(content: Path) -> list[Layer]:
     ]
 
 
-def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:  # noqa: ANN001
+def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:
     """Stream base + layers into the engine. An engine that wants the base's layers too gets them in a second try."""
     try:
         engine.load(_counted(image_archive(base, layers, labels, tag), layers, progress))
@@ -151,7 +151,7 @@ def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: di
     return packed
 
 
-def _counted(archive, layers: list[Layer], progress):  # noqa: ANN001, ANN202
+def _counted(archive, layers: list[Layer], progress):
     total, done = sum(layer.size for layer in layers), 0
     for chunk in archive:
         yield chunk

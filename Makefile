@@ -9,8 +9,11 @@ demo: env
 	@.venv/bin/python -c "from toolkit.docker_engine import connect; connect(5)" 2>/dev/null || $(MAKE) --no-print-directory build-env
 	@.venv/bin/python -m tests.services.with_registry .venv/bin/edge demo
 
-test: env build-env
+test: env build-env .venv-build-test/.made
 	@bash tests/services/up.sh
+	@echo "== what runs in the build image, in the build environment"
+	@.venv-build-test/bin/python -m pytest tests/containers/build
+	@echo "== the house"
 	@.venv/bin/python -m pytest $(TESTS)
 
 check: env
@@ -36,4 +39,12 @@ build-env: .venv-build/.made
 	.venv-build/bin/pip install --quiet --require-hashes --no-deps -r containers/build/cpu.lock || \
 		{ echo "The locked wheels are not all here; taking the same versions without hashes." >&2; \
 		  .venv-build/bin/pip install --quiet -r containers/build/cpu.in; }
+	@touch $@
+
+# pytest beside the build environment, not in it: what is installed there is part of every cache key.
+.venv-build-test/.made: .venv-build/.made
+	$(PYTHON) -m venv .venv-build-test
+	.venv-build-test/bin/pip install --quiet 'pytest>=8.4,<9'
+	@.venv-build/bin/python -c "import site; print(site.getsitepackages()[0])" \
+		> "$$(.venv-build-test/bin/python -c 'import site; print(site.getsitepackages()[0])')/build.pth"
 	@touch $@

@@ -25,6 +25,7 @@ from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDen
 
 SERVER_UID = 65532
 ALIVE = {"running", "restarting", "paused"}
+ANSWER_SECONDS = 10
 
 
 @contextmanager
@@ -47,14 +48,15 @@ def _way_out(said: str) -> str:
 
 
 def connect(timeout: int = 600) -> docker.DockerClient:
-    """A client of the engine that answers here.
+    """A client of the engine that answers here; work may take it as long as `timeout`, a first word may not.
 
     Raises:
         EngineMissing: none answers.
     """
     try:
-        client = docker.from_env(timeout=timeout)
-        client.ping()
+        first = docker.from_env(timeout=min(timeout, ANSWER_SECONDS))  # asks for the version
+        client = docker.from_env(version=first.api.api_version, timeout=timeout)
+        first.close()
     except (DockerException, requests.exceptions.RequestException) as exc:
         raise EngineMissing("No Docker engine answers here.", "Start it (`systemctl start docker`), or use `--engine local`.") from exc
     return client

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.desk import Desk, make_program, write_project
+from tests.services.fixtures import base_image, docker_engine_available, registry  # noqa: F401  fixtures
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import subprocess
 
 import pytest
 
-from tests.services.fixtures import base_image, docker_engine_available
-
 
 def sizes(desk) -> dict[str, list[str]]:
     return {litter["kind"]: litter["items"] for litter in json.loads(desk.edge("clean", "--json").stdout)}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.cli.desk import until
 from toolkit.cli import COMMANDS
 
 
@@ -79,6 +83,35 @@ def test_a_chat_answers_on_stdout_and_tells_its_figures_on_stderr(packaged):
     assert "one" in done.stdout and "travel two" in done.stdout
     assert "tokens/s" in done.stderr and "tokens/s" not in done.stdout
     assert "There is no adapter 'nobody'; there are: travel." in done.stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_chat_that_is_ended_takes_its_server_along(packaged, ending):
+    """SIGHUP is what a lost SSH connection sends."""
+    talking = packaged.start("chat", "2", "--prompt", "count for ever", "--max-tokens", "100000", STUB_DELAY="0.05")
+    talking.stdout.read(1)
+    servers = servers_of(packaged)
+    assert servers
+    talking.send_signal(ending)
+    talking.wait(timeout=30)
+    until(lambda: not servers_of(packaged), seconds=10)
+
+
+def servers_of(desk) -> list[str]:
+    """Pids of the model servers of this desk."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(desk.program / "runtime" / "serve.py").encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found
+
+
+def test_a_home_that_cannot_be_written_is_told_in_words(desk):
+    (desk.folder / "file").write_text("")
+    done = desk.edge("run", desk.recipe, EDGE_HOME=str(desk.folder / "file" / "home"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Not a directory" in done.stderr and "EDGE_HOME" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

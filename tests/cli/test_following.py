@@ -85,6 +85,27 @@ def test_a_run_is_not_driven_by_two(desk):
     assert f"Run {run.id} is being driven already." in second.stderr and "edge attach" in second.stderr
 
 
+def test_of_two_who_resume_at_once_one_drives_and_the_other_is_told(desk):
+    run = desk.run_until_it_waits()
+    desk.edge("stop", run.id)
+    both = [desk.start("resume", run.id, "--detach") for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 5]
+    assert "is being driven already" in "".join(said)
+    assert run.state().requests == 2
+
+
+def test_a_watcher_whose_reader_goes_away_is_quiet_and_the_run_goes_on(desk):
+    run = desk.run_until_it_waits()
+    watcher = desk.start("attach", run.id)
+    lines_until(watcher, "finetune-travel")
+    watcher.stdout.close()
+    desk.gate.touch()
+    watcher.wait(timeout=60)
+    assert watcher.stderr.read() == ""
+    assert "finished in" in desk.edge("attach", run.id).stdout
+
+
 def test_a_failing_step_says_why_what_to_do_and_how_to_go_on(desk):
     desk.script(export={"fail": "the weights are upside down"})
     done = desk.edge("run", desk.recipe)

@@ -113,7 +113,7 @@ def test_the_image_is_small_labelled_and_layered(job, image):
     assert len(found.layers) == len(runtime.layers) + 4, "model, two adapters, configuration"
     assert {f"{LABEL}.{key}" for key in ("recipe", "recipe.sha256", "run", "device", "model.sha256", "adapters")} <= set(found.labels)
     assert found.labels[f"{LABEL}.adapters"] == "persona,travel"
-    assert json.loads(job.done("images", "--json"))[0]["reference"] == image
+    assert image in [row["reference"] for row in json.loads(job.done("images", "--json"))]
 
 
 def test_packaging_the_same_build_twice_gives_the_same_image(job, image):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -64,6 +65,7 @@ def edge(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run `edge`; every problem we can name ends in its message, the way out, and its exit code."""
+    _leave_in_order()
     try:
         code = edge.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -76,7 +78,19 @@ def main() -> None:
         if exc.hint:
             click.echo(f"      {exc.hint}", err=True)
         sys.exit(exc.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away; nothing is wrong
-        sys.exit(ExitCode.OK)
+    except OSError as exc:  # a reader that went away is dealt with by click
+        click.echo(f"edge: {exc.filename or 'The system'}: {exc.strerror or exc}", err=True)
+        click.echo("      Check the path, its permissions and the free space; EDGE_HOME says where runs, models and cache lie.", err=True)
+        sys.exit(ExitCode.FAILED)
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _leave_in_order() -> None:
+    """Being ended, or losing the terminal, unwinds as Ctrl-C does: a chat takes its server along. `nohup` stays in force."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)

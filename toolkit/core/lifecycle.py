@@ -62,7 +62,7 @@ def is_driven(engine: BuildEngine, run: Run) -> bool:
 
 def attach(engine: BuildEngine, run: Run, leave: Callable[[], bool] = lambda: False) -> Iterator[ev.Event]:
     """Every event of the run from the first to its ending. The same call after a minute or a week."""
-    run.request
+    run.request  # noqa: B018  refuse a folder we cannot read before following it
     seen_ending = False
     for event in follow(run, lambda: is_driven(engine, run), leave):
         seen_ending = isinstance(event, (ev.RunFinished, ev.RunStopped, ev.RunInterrupted, ev.StepFailed))

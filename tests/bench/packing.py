@@ -1,4 +1,4 @@
-"""What packaging costs beside copying the same bytes, and what it leaves on the disk."""
+"""What packaging costs beside a bare `docker load` and beside copying the same bytes, and what it leaves on the disk."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import statistics
 import time
 from pathlib import Path
 
-from tests.bench.measure import Finding, Options, interleaved, spread
+from tests.bench.measure import Finding, Options, interleaved, run_child, spread
 from tests.bench.synthetic import engine_and_base, finished_build
 from toolkit import settings as settings_module
 from toolkit.core import packaging
 from toolkit.core.engine import LABEL, Image
 from toolkit.core.hoststeps import Job
-from toolkit.core.layers import Layer
+from toolkit.core.layers import Layer, image_archive
 from toolkit.core.run import new_run
 from toolkit.docker_engine import DockerEngine
 from toolkit.wiring import make_workbench
 
 MODEL_BYTES, ADAPTER_BYTES = 240_000_000, 10_000_000
 TAG = "edge-toolkit/bench-pack:1"
+LABELS = {f"{LABEL}.kind": "image"}
 
 
 def measure(options: Options) -> list[Finding]:
@@ -30,29 +31,42 @@ def measure(options: Options) -> list[Finding]:
     build = finished_build(bench.settings.runs, MODEL_BYTES, ADAPTER_BYTES)
     device = packaging.find(bench.settings.devices, "cpu")
     run = new_run(bench.settings.runs, "package", "bench", lambda _: packaging.request(build, device, "docker"))
-    used_before, began = disk_used(home), time.monotonic()
-    packaging.collect(Job(bench, run, "collect", run.request["steps"][0]["options"]))
-    collecting, collected = time.monotonic() - began, disk_used(home) - used_before
+    collected = _collected(home, Job(bench, run, "collect", run.request["steps"][0]["options"]))
     content = packaging.content_folder(run)
     layers = packaging.image_layers(content)
-    size = sum(layer.size for layer in layers)
-    takers = {"copy": lambda: _copied(content, options.work / "copy"), "image": lambda: _loaded(engine, base, layers)}
+    image = _image_step(options, engine, base, content, layers)
+    return [collected, image, *_left_behind(engine, base, layers, _size(layers))]
+
+
+def _collected(home: Path, job: Job) -> Finding:
+    before, began = disk_used(home), time.monotonic()
+    packaging.collect(job)
+    seconds, grown = time.monotonic() - began, disk_used(home) - before
+    return Finding("Collect step", f"{seconds:.2f} s, {grown / 1e6:.2f} MB more on the disk", how="checks every hash, then hard links")
+
+
+def _image_step(options: Options, engine: DockerEngine, base: Image, content: Path, layers: list[Layer]) -> Finding:
+    archive = options.work / "image.tar"
+    archive.write_bytes(b"".join(image_archive(base, layers, LABELS, TAG)))
+    takers = {
+        "image": lambda: _loaded(engine, base, layers),
+        "load": lambda: _loaded_by_hand(engine, archive),
+        "copy": lambda: _copied(content, options.work / "copy"),
+    }
     taken = interleaved(takers, options.repeat)
-    ratio = statistics.median(one / other for one, other in zip(taken["image"], taken["copy"], strict=True))
-    shape = f"{size / 1e6:.0f} MB in {len(layers)} layers"
-    return [
-        Finding(
-            f"Image step, {shape}",
-            f"{ratio:.1f} times a copy of the same bytes with fsync",
-            how=f"image {spread(taken['image'])}; copy {spread(taken['copy'])}",
-        ),
-        Finding(
-            "Collect step, same content",
-            f"{collecting:.2f} s, {collected / 1e6:.2f} MB more on the disk",
-            how="checks every hash, then hard links",
-        ),
-        *_left_behind(engine, base, layers, size),
-    ]
+    to_load, to_copy = (_ratio(taken["image"], taken[name]) for name in ("load", "copy"))
+    reached = f"{to_load:.2f} times `docker load` of a ready archive, {to_copy:.1f} times a copy of the same bytes with fsync"
+    how = "; ".join(f"{name} {spread(values)}" for name, values in taken.items())
+    return Finding(f"Image step, {_size(layers) / 1e6:.0f} MB in {len(layers)} layers", reached, how=how)
+
+
+def _size(layers: list[Layer]) -> int:
+    return sum(layer.size for layer in layers)
+
+
+def _ratio(measured: list[float], other: list[float]) -> float:
+    """The median over the rounds."""
+    return statistics.median(one / two for one, two in zip(measured, other, strict=True))
 
 
 def _copied(content: Path, target: Path) -> float:
@@ -71,8 +85,15 @@ def _copied(content: Path, target: Path) -> float:
 def _loaded(engine: DockerEngine, base: Image, layers: list[Layer]) -> float:
     """Seconds until the engine holds the image; the image is removed again."""
     began = time.monotonic()
-    packaging.load_image(engine, base, layers, {f"{LABEL}.kind": "image"}, TAG, lambda *_: None)
+    packaging.load_image(engine, base, layers, LABELS, TAG, lambda *_: None)
     seconds = time.monotonic() - began
+    engine.untag(TAG)
+    return seconds
+
+
+def _loaded_by_hand(engine: DockerEngine, archive: Path) -> float:
+    """Seconds that Docker's own command takes for the same image."""
+    seconds = run_child(["docker", "load", "--input", str(archive)]).seconds
     engine.untag(TAG)
     return seconds
 
@@ -83,11 +104,11 @@ def _left_behind(engine: DockerEngine, base: Image, layers: list[Layer], size: i
     if not os.access(root, os.R_OK | os.X_OK):
         return [Finding("Disk of the engine", "not measured: its folder is not ours to read")]
     before = disk_used(root)
-    packaging.load_image(engine, base, layers, {f"{LABEL}.kind": "image"}, TAG, lambda *_: None)
+    packaging.load_image(engine, base, layers, LABELS, TAG, lambda *_: None)
     loaded = disk_used(root) - before
     engine.untag(TAG)
     left = disk_used(root) - before
-    reached = f"{(loaded - size) / 1e6:+.1f} MB beside the image's own {size / 1e6:.0f} MB; {left / 1e6:+.1f} MB after `edge clean` of it"
+    reached = f"{(loaded - size) / 1e6:+.1f} MB beside the image's own {size / 1e6:.0f} MB; {left / 1e6:+.1f} MB once it is removed"
     return [Finding("Disk of the engine", reached, how="blocks in use under its folder; other users of the engine show here too")]
 
 

@@ -85,7 +85,7 @@ def test_a_chat_answers_on_stdout_and_tells_its_figures_on_stderr(packaged):
     assert "There is no adapter 'nobody'; there are: travel." in done.stderr
 
 
-@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM])
 def test_a_chat_that_is_ended_takes_its_server_along(packaged, ending):
     """SIGHUP is what a lost SSH connection sends."""
     talking = packaged.start("chat", "2", "--prompt", "count for ever", "--max-tokens", "100000", STUB_DELAY="0.05")

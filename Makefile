@@ -28,7 +28,7 @@ build-env: .venv-build/.made
 # The host side: the toolkit itself, editable, with what its tests need.
 .venv/.made: pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet -e '.[test]'
+	.venv/bin/pip install --quiet -e '.[test,azure]'
 	@touch $@
 
 # The build side: Olive, PyTorch and ONNX Runtime, exactly the locked versions. The lock knows PyTorch's CPU build by

@@ -26,6 +26,7 @@ CHUNK_BYTES = 4 << 20
 CONNECTIONS = 4
 
 Say = Callable[[str], None]
+logging.getLogger("azure").addHandler(logging.NullHandler())  # what it says of errors comes with them
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Asset:
     subscription: str = ""
     group: str = ""
     workspace: str = ""
+
+    def __str__(self) -> str:
+        place = f"registry {self.registry}" if self.registry else f"workspace {self.workspace} of {self.group}"
+        return f"{self.name}, version {self.version}, of {place}"
 
 
 def parse(uri: str) -> Asset:
@@ -59,7 +64,8 @@ def parse(uri: str) -> Asset:
 def fetch_model(uri: str, folder: str, say: Say = lambda _: None) -> None:
     """Fetch the asset's files into `folder`, which is made, and removed again where that fails.
 
-    Models of registries take the same way as far as it is Azure's own; it was never run against a registry.
+    Two ways were never run to their end, for want of such a place: out of a registry, and out of a datastore that is no
+    blob container. Both are the SDK's own.
 
     Raises:
         ModelError: malformed address, the `azure` extra is not installed, or Azure did not give it.
@@ -71,14 +77,13 @@ def fetch_model(uri: str, folder: str, say: Say = lambda _: None) -> None:
         from azure.core.exceptions import AzureError
     except ImportError as exc:
         raise ModelError("Azure ML support is not installed.", "pip install 'olive-edge-toolkit[azure]'") from exc
-    logging.getLogger("azure").addHandler(logging.NullHandler())  # what it says of errors comes with them
     os.makedirs(folder)
     try:
         _fetch(asset, Path(folder), say)
     except BaseException as exc:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(exc, AzureError):
-            raise _told(uri, exc) from exc
+            raise _told(asset, exc) from exc
         raise
 
 
@@ -164,18 +169,18 @@ def _teller(total: int, say: Say) -> Callable[[int, str], None]:
     return tell
 
 
-def _told(uri: str, error: Exception) -> ToolkitError:
+def _told(asset: Asset, error: Exception) -> ToolkitError:
     """Azure's error as ours."""
     from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError, ServiceRequestError, ServiceResponseError
 
-    reason = str(error).partition("\n")[0]
+    reason = re.sub(r"^\(\w+\) ", "", str(error).partition("\n")[0])
     if isinstance(error, ResourceNotFoundError):
-        return ModelError(f"There is no {uri}: {reason}", "Correct [model] source in the recipe.")
+        return ModelError(f"Azure ML does not have {asset}: {reason}", "Correct [model] source in the recipe.")
     if isinstance(error, ClientAuthenticationError):
-        return ModelError(f"Azure did not accept the sign-in for {uri}: {reason}", "Sign in anew, with `az login`.")
+        return ModelError(f"Azure did not accept the sign-in: {reason}", "Sign in anew with `az login`, to the tenant of this subscription.")
     if isinstance(error, ServiceRequestError | ServiceResponseError):
-        return ModelError(f"{uri} could not be fetched: {reason}", "Check the network, and HTTPS_PROXY where there is a proxy.")
+        return ModelError(f"Azure could not be reached: {reason}", "Check the network, and HTTPS_PROXY where there is a proxy.")
     if getattr(error, "status_code", None) == 403:
         rights = "Ask for the roles AzureML Data Scientist on the workspace and Storage Blob Data Reader on its storage."
-        return ModelError(f"Azure refused {uri}: {reason}", rights)
-    return ModelError(f"Azure ML did not give {uri}: {reason}", "Check the address and your rights, then try again.")
+        return ModelError(f"Azure refused {asset}: {reason}", rights)
+    return ModelError(f"Azure ML did not give {asset}: {reason}", "Check the address and your rights, then try again.")

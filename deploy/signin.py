@@ -10,6 +10,7 @@ from toolkit.errors import ModelError
 
 SCOPE = "https://management.azure.com/.default"
 WAYS = "Run `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET."
+CORRECT = "Correct AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or check the network."
 MACHINE_IDENTITY = ("MSI_ENDPOINT", "IDENTITY_ENDPOINT")
 """Set on machines of Azure's that have an identity of their own, as compute instances do."""
 
@@ -44,5 +45,5 @@ def _told(refusal: Exception) -> ModelError:
     """The first line of why the service principal of the environment was refused, where one is set."""
     reason = re.search(r"EnvironmentCredential: (.+)", str(refusal))
     if os.environ.get("AZURE_CLIENT_ID") and reason:
-        return ModelError(f"Azure gave no token for AZURE_CLIENT_ID: {reason[1]}", "Correct AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.")
+        return ModelError(f"Azure gave no token for AZURE_CLIENT_ID: {reason[1]}", CORRECT)
     return ModelError("Nobody is signed in to Azure here.", WAYS)

@@ -77,7 +77,9 @@ class FakeImages:
         return EngineFacts("0", "0", "memory", "/", 1, 1)
 
     def build(self, context: Path, tag: str, target: str, arguments: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
-        self.known[tag] = Image("sha256:base", (tag,), 1, "", dict(labels), ("sha256:b",), {"Config": {}, "Os": "linux", "Architecture": "amd64"})
+        self.known[tag] = Image(
+            "sha256:base", (tag,), 1, "", dict(labels), ("sha256:b",), {"Config": {}, "Os": "linux", "Architecture": "amd64"}
+        )
         yield "built"
 
     def find(self, reference: str) -> Image | None:

@@ -36,7 +36,9 @@ def translated(doing: str) -> Iterator[None]:
     except (APIError, ImageNotFound) as exc:
         raise EngineError(f"The Docker engine refused {doing}: {exc.explanation or exc}", _way_out(str(exc))) from exc
     except (DockerException, requests.exceptions.RequestException) as exc:
-        raise EngineMissing(f"The Docker engine does not answer while {doing}: {exc}", "Start it (`systemctl start docker`), or use `--engine local`.") from exc
+        raise EngineMissing(
+            f"The Docker engine does not answer while {doing}: {exc}", "Start it (`systemctl start docker`), or use `--engine local`."
+        ) from exc
 
 
 def _way_out(said: str) -> str:
@@ -280,9 +282,13 @@ class DockerEngine:
                 detail = line.get("progressDetail") or {}
                 if "id" in line and line["id"] != tag:
                     total = detail.get("total", 0)
-                    yield PushProgress(line["id"], line.get("status", ""), min(detail.get("current", 0), total or detail.get("current", 0)), total)
+                    yield PushProgress(
+                        line["id"], line.get("status", ""), min(detail.get("current", 0), total or detail.get("current", 0)), total
+                    )
         if not digest:
-            raise PublishError(f"The engine ended the push of {reference} without a digest.", "Push again; layers already there do not move.")
+            raise PublishError(
+                f"The engine ended the push of {reference} without a digest.", "Push again; layers already there do not move."
+            )
         yield digest
 
     # -- housekeeping -----------------------------------------------------------------------------------------------
@@ -305,9 +311,17 @@ class DockerEngine:
 def _push_error(reference: str, said: str) -> PublishError:
     lowered = said.lower()
     if any(word in lowered for word in ("no basic auth", "unauthorized", "denied", "authentication required")):
-        return RegistryDenied(f"The registry refused the credentials for {reference}: {said}", "Give --username and --password-stdin, or set EDGE_REGISTRY_USERNAME and EDGE_REGISTRY_PASSWORD.")
-    if any(word in lowered for word in ("connection refused", "eof", "connection reset", "no such host", "timeout", "broken pipe", "dial tcp")):
-        return PublishError(f"The registry went away while pushing {reference}: {said}", "When it is back, push again (`edge resume` on the run): layers already there do not move.")
+        return RegistryDenied(
+            f"The registry refused the credentials for {reference}: {said}",
+            "Give --username and --password-stdin, or set EDGE_REGISTRY_USERNAME and EDGE_REGISTRY_PASSWORD.",
+        )
+    if any(
+        word in lowered for word in ("connection refused", "eof", "connection reset", "no such host", "timeout", "broken pipe", "dial tcp")
+    ):
+        return PublishError(
+            f"The registry went away while pushing {reference}: {said}",
+            "When it is back, push again (`edge resume` on the run): layers already there do not move.",
+        )
     return PublishError(f"The registry did not take {reference}: {said}", "Check the repository's name and your rights on it.")
 
 
@@ -352,5 +366,3 @@ def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     return info
-
-

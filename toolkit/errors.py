@@ -1,19 +1,19 @@
 """Everything that can go wrong and that we can name. Each error carries the way out and an exit code.
 
-    ToolkitError                     1
-    ├── RecipeError                  3   the recipe file is wrong: file, line, remedy
-    ├── DataError                    3   a dataset is wrong: file, line, remedy
-    ├── ModelError                   3   the base model cannot be used
-    ├── EngineError                  4   the container engine or the build environment refused
-    │   └── EngineMissing            4   nothing answers, or something is not installed
-    ├── RunError                     5
-    │   ├── RunMissing               5   no such run
-    │   ├── RunBusy                  5   somebody drives this run right now
-    │   └── RunTooNew                5   the folder was written by a newer version
-    ├── DiskError                    6   the plan does not fit on the disk
-    ├── ChatError                    7   the model did not answer
-    └── PublishError                 8   the registry refused, or holds something else than we sent
-        └── RegistryDenied           8   wrong or missing credentials
+ToolkitError                     1
+├── RecipeError                  3   the recipe file is wrong: file, line, remedy
+├── DataError                    3   a dataset is wrong: file, line, remedy
+├── ModelError                   3   the base model cannot be used
+├── EngineError                  4   the container engine or the build environment refused
+│   └── EngineMissing            4   nothing answers, or something is not installed
+├── RunError                     5
+│   ├── RunMissing               5   no such run
+│   ├── RunBusy                  5   somebody drives this run right now
+│   └── RunTooNew                5   the folder was written by a newer version
+├── DiskError                    6   the plan does not fit on the disk
+├── ChatError                    7   the model did not answer
+└── PublishError                 8   the registry refused, or holds something else than we sent
+    └── RegistryDenied           8   wrong or missing credentials
 """
 
 from __future__ import annotations

@@ -64,7 +64,12 @@ class LocalEngine(HostDriver):
         argv = [str(self.settings.build_python), str(self.settings.containers / "runtime" / "serve.py")]
         argv += ["--model", str(content / "model"), "--adapters", str(content / "adapters")]
         argv += ["--host", "127.0.0.1", "--port", str(port)] if port else ["--uds", str(socket)]
-        environ = {**os.environ, "EDGE_DEVICE_FILE": str(content / "device.json"), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+        environ = {
+            **os.environ,
+            "EDGE_DEVICE_FILE": str(content / "device.json"),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         pid = process.start_detached(argv, folder / "server.log", environ)
         process.remember(folder / "server.json", pid)
         return Server(socket, str(pid), port)

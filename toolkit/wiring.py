@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from toolkit import settings as settings_module
@@ -57,7 +58,7 @@ def _host_driver(settings: Settings, secrets: bytes) -> BuildEngine:
     return HostDriver(settings, secrets)
 
 
-def _fetch_asset(uri: str, folder: str) -> None:
+def _fetch_asset(uri: str, folder: str, say: Callable[[str], None]) -> None:
     from deploy.azureml import fetch_model
 
-    fetch_model(uri, folder)
+    fetch_model(uri, folder, say)

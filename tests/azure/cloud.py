@@ -19,7 +19,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from tests.azure.certs import Certificates
 
-MANAGEMENT, ENTRA = "management.azure.com", "login.microsoftonline.com"
+MANAGEMENT, ENTRA, REGISTRIES = "management.azure.com", "login.microsoftonline.com", "eastus.api.azureml.ms"
 TENANT, CLIENT = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 SUBSCRIPTION = "33333333-3333-3333-3333-333333333333"
 WORKSPACE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/team/providers/Microsoft.MachineLearningServices/workspaces/lab"
@@ -122,7 +122,7 @@ class _Answers(BaseHTTPRequestHandler):
         address = self.server.models.get((name, version))
         if address is None:
             return _error(404, "UserError", f"Model container with name: {name} and version {version} not found.")
-        about = {"modelUri": address, "modelType": "custom_model", "isArchived": False, "isAnonymous": False}
+        about = {"modelUri": address, "modelType": "custom_model", "flavors": {}, "isArchived": False, "isAnonymous": False}
         return _resource(f"models/{name}/versions/{version}", version, about)
 
     def _datastore(self, name: str, wants_secrets: str | None) -> tuple[int, dict]:
@@ -148,7 +148,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 def _resource(place: str, name: str, properties: dict) -> tuple[int, dict]:
-    return 200, {"id": f"{WORKSPACE}/{place}", "name": name, "properties": properties}
+    return 200, {"id": f"{WORKSPACE}/{place}", "name": name, "properties": {"tags": {}, "properties": {}, **properties}, "systemData": {}}
 
 
 def _error(status: int, code: str, message: str) -> tuple[int, dict]:

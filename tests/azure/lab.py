@@ -16,7 +16,7 @@ from pathlib import Path
 from azure.storage.blob import ContainerClient
 
 from tests.azure.certs import Certificates, make_certificates
-from tests.azure.cloud import CLIENT, ENTRA, MANAGEMENT, SECRET, TENANT, WORKSPACE, Cloud
+from tests.azure.cloud import CLIENT, ENTRA, MANAGEMENT, REGISTRIES, SECRET, TENANT, WORKSPACE, Cloud
 from tests.azure.proxy import Proxy
 from tests.services.fixtures import free_port
 
@@ -53,12 +53,12 @@ def address(name: str, version: str = "1") -> str:
 
 @contextmanager
 def azure_lab(folder: Path) -> Iterator[Lab]:
-    certificates = make_certificates(folder, [MANAGEMENT, ENTRA, STORAGE])
+    certificates = make_certificates(folder, [MANAGEMENT, ENTRA, REGISTRIES, STORAGE])
     key = base64.b64encode(secrets.token_bytes(64)).decode()
     port = free_port()
     azurite = _azurite(folder, port, key, certificates)
     cloud = Cloud(certificates, ACCOUNT, key, CONTAINER)
-    proxy = Proxy({MANAGEMENT: cloud.server_port, ENTRA: cloud.server_port, STORAGE: port})
+    proxy = Proxy({**dict.fromkeys((MANAGEMENT, ENTRA, REGISTRIES), cloud.server_port), STORAGE: port})
     ours = {"connection_verify": str(certificates.authority), "use_env_settings": False}
     try:
         _wait(azurite, port, folder)

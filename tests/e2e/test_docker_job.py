@@ -45,7 +45,11 @@ class Job:
         return self.folder / "recipes" / "travel.toml"
 
     def edge(self, *arguments: str) -> subprocess.CompletedProcess:
-        access = {"EDGE_BASE_IMAGE": self.base, "EDGE_REGISTRY_USERNAME": self.registry.user, "EDGE_REGISTRY_PASSWORD": self.registry.password}
+        access = {
+            "EDGE_BASE_IMAGE": self.base,
+            "EDGE_REGISTRY_USERNAME": self.registry.user,
+            "EDGE_REGISTRY_PASSWORD": self.registry.password,
+        }
         return tiny.edge(*arguments, home=self.home, engine="docker", **access)
 
     def done(self, *arguments: str) -> str:
@@ -125,7 +129,20 @@ def test_packaging_the_same_build_twice_gives_the_same_image(job, image):
 
 def test_the_image_answers_over_several_turns_with_the_base_and_each_adapter(job, image):
     for adapter in ([], ["--adapter", "travel"], ["--adapter", "persona"]):
-        turns = json.loads(job.done("chat", image, *adapter, "--prompt", "What is the capital of France?", "--prompt", "And of Italy?", "--max-tokens", "24", "--json"))
+        turns = json.loads(
+            job.done(
+                "chat",
+                image,
+                *adapter,
+                "--prompt",
+                "What is the capital of France?",
+                "--prompt",
+                "And of Italy?",
+                "--max-tokens",
+                "24",
+                "--json",
+            )
+        )
         assert len(turns) == 2 and all(turn["answer"].strip() for turn in turns)
         assert all(turn["figures"]["tokens_per_second"] > 0 and turn["figures"]["first_token_ms"] > 0 for turn in turns)
 

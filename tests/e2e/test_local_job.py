@@ -14,7 +14,16 @@ pytestmark = pytest.mark.model
 def test_the_job_leaves_a_model_both_adapters_and_their_figures(tiny_build):
     manifest = tiny_build.build.manifest()
     steps = [artifact["step"] for artifact in manifest["artifacts"]]
-    assert steps == ["quantize", "finetune-one", "finetune-two", "export-cpu", "adapter-cpu-one", "adapter-cpu-two", "evaluate-cpu-one", "evaluate-cpu-two"]
+    assert steps == [
+        "quantize",
+        "finetune-one",
+        "finetune-two",
+        "export-cpu",
+        "adapter-cpu-one",
+        "adapter-cpu-two",
+        "evaluate-cpu-one",
+        "evaluate-cpu-two",
+    ]
     measured = manifest["metrics"]["evaluate-cpu-one"]
     assert {f"{who}.{what}" for who in ("base", "graph", "adapter") for what in ("perplexity", "fact_accuracy")} <= set(measured)
     assert all(measured[f"{who}.perplexity"] > 1 for who in ("base", "graph", "adapter"))
@@ -37,7 +46,20 @@ def test_the_packaged_folder_names_its_adapters_and_limits(tiny_build):
 
 
 def test_one_chats_with_the_packaged_folder_over_several_turns(tiny_build):
-    done = tiny.edge("chat", "2", "--adapter", "one", "--prompt", "What is number 3?", "--prompt", "And 4?", "--max-tokens", "5", "--json", home=tiny_build.home)
+    done = tiny.edge(
+        "chat",
+        "2",
+        "--adapter",
+        "one",
+        "--prompt",
+        "What is number 3?",
+        "--prompt",
+        "And 4?",
+        "--max-tokens",
+        "5",
+        "--json",
+        home=tiny_build.home,
+    )
     assert done.returncode == 0, done.stderr
     turns = json.loads(done.stdout)
     assert [turn["prompt"] for turn in turns] == ["What is number 3?", "And 4?"]

@@ -108,7 +108,14 @@ def make_run(home: Path):
     def make(**options: dict) -> Run:
         steps = [{"name": kind, "kind": kind, "options": options.get(kind, {}), "inputs": {}} for kind in KINDS]
         (home / "cache").mkdir(parents=True, exist_ok=True)
-        made.append(new_run(home / "runs", "build", "drill", lambda _: {"engine": "local", "recipe": {"name": "drill"}, "cache": str(home / "cache"), "steps": steps}))
+        made.append(
+            new_run(
+                home / "runs",
+                "build",
+                "drill",
+                lambda _: {"engine": "local", "recipe": {"name": "drill"}, "cache": str(home / "cache"), "steps": steps},
+            )
+        )
         return made[-1]
 
     return make

@@ -14,7 +14,9 @@ from step_io import Step, StepError, main
 def work(step: Step) -> None:
     """options: progress (lines), wait_for (a file to appear), fail, eat (MB of memory), fill (until the disk is full)."""
     for number in range(step.option("progress", 3)):
-        events.append(step.run, events.StepProgress(step=step.name, done=number + 1, total=3, unit="steps", metrics={"loss": 1 / (number + 1)}))
+        events.append(
+            step.run, events.StepProgress(step=step.name, done=number + 1, total=3, unit="steps", metrics={"loss": 1 / (number + 1)})
+        )
     print("working on", step.name, flush=True)
     if gate := step.option("wait_for", ""):
         (step.run / f"{step.name}.pid").write_text(str(os.getpid()))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make this machine ready for the tests that need an engine, a registry, a terminal multiplexer or an SSH server.
+# Make this machine ready for the tests that need an engine, a registry, Azure's storage, a terminal multiplexer or an SSH server.
 #
 # As root it installs what is missing and starts a Docker daemon where no engine answers; otherwise it only looks.
 # What is there in the end is written to .state beside this file, one name=value a line. Running it again is quick.
@@ -10,6 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=$here/.state
 log=$here/up.log
 base_name=edge-toolkit/base:bookworm
+azurite=azurite@3.35.0 # the newest that runs on Debian 12's own Node.js, which is 18
 : >"$log"
 
 say() { echo "up: $*" >&2; }
@@ -20,7 +21,7 @@ unset DOCKER_BUILDKIT
 
 # command:package
 needed=(docker:docker.io dockerd:docker.io iptables:iptables debootstrap:debootstrap docker-registry:docker-registry
-    htpasswd:apache2-utils tmux:tmux sshd:openssh-server)
+    htpasswd:apache2-utils tmux:tmux sshd:openssh-server node:nodejs npm:npm)
 
 missing_packages() {
     local pair
@@ -54,6 +55,16 @@ install_missing() {
         apt-get update && apt-get install -y --no-install-recommends "${packages[@]}"
     } >>"$log" 2>&1 || say "not everything could be installed; see $log"
     [ -z "$made_policy" ] || rm -f "$policy"
+}
+
+install_azurite() {
+    has azurite-blob && return 0
+    if ! is_root || ! has npm; then
+        say "not installed, and only root can: $azurite"
+        return 0
+    fi
+    say "installing $azurite"
+    timeout 300 npm install --global --ignore-scripts --no-audit --no-fund "$azurite" >>"$log" 2>&1 || say "no $azurite; see $log"
 }
 
 start_engine() {
@@ -95,6 +106,7 @@ base_image() {
 }
 
 install_missing
+install_azurite
 {
     if ready_engine; then
         echo "engine=yes"
@@ -105,6 +117,7 @@ install_missing
     if has docker-registry && has htpasswd; then echo "registry=yes"; else echo "registry=no"; fi
     if has tmux; then echo "tmux=yes"; else echo "tmux=no"; fi
     if has sshd; then echo "sshd=yes"; else echo "sshd=no"; fi
+    if has azurite-blob; then echo "azurite=yes"; else echo "azurite=no"; fi
 } >"$state.new"
 mv "$state.new" "$state"
 tr '\n' ' ' <"$state" >&2

@@ -126,9 +126,7 @@ def test_a_field_that_no_row_has_is_told_once_with_the_fields_that_rows_have(tmp
     report = check_dataset([path], [], "{prompt} {context} {response}")
     assert len(report.fatal) == 1
     assert report.fatal[0].line == 0
-    assert report.fatal[0].message == (
-        "text_template names {context}, but no row has a field 'context'; rows have: prompt, response."
-    )
+    assert report.fatal[0].message == ("text_template names {context}, but no row has a field 'context'; rows have: prompt, response.")
     assert report.train.counts[Kind.MISSING_FIELD] == 50
 
 

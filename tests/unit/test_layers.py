@@ -14,7 +14,15 @@ from toolkit.core.engine import Image
 from toolkit.core.layers import CREATED, Layer, LayerFile, diff_id, folder_layer, image_archive, layer_tar
 from toolkit.errors import EngineError
 
-BASE = Image("sha256:base", ("base:1",), 10, "2020", {"edge-toolkit.kind": "runtime"}, ("sha256:aa",), {"Config": {"Cmd": ["x"]}, "Os": "linux", "Architecture": "amd64"})
+BASE = Image(
+    "sha256:base",
+    ("base:1",),
+    10,
+    "2020",
+    {"edge-toolkit.kind": "runtime"},
+    ("sha256:aa",),
+    {"Config": {"Cmd": ["x"]}, "Os": "linux", "Architecture": "amd64"},
+)
 
 
 @pytest.fixture

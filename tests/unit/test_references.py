@@ -45,6 +45,9 @@ def test_a_malformed_reference_says_which_part(text, message):
         parse(text)
 
 
-@pytest.mark.parametrize(("text", "is_loopback"), [("localhost:1/x", True), ("127.0.0.2/x", True), ("[::1]:5/x", True), ("127x.io/x", False), ("my.azurecr.io/x", False)])
+@pytest.mark.parametrize(
+    ("text", "is_loopback"),
+    [("localhost:1/x", True), ("127.0.0.2/x", True), ("[::1]:5/x", True), ("127x.io/x", False), ("my.azurecr.io/x", False)],
+)
 def test_only_loopback_is_spoken_to_without_tls(text, is_loopback):
     assert parse(text).is_loopback is is_loopback

@@ -51,7 +51,11 @@ def test_an_interrupted_step_waits_again():
 
 
 def test_progress_keeps_the_metrics_it_does_not_mention():
-    state = folded(REQUESTED, ev.StepProgress(step="quantize", done=1, metrics={"loss": 2}), ev.StepProgress(step="quantize", done=2, metrics={"rate": 1}))
+    state = folded(
+        REQUESTED,
+        ev.StepProgress(step="quantize", done=1, metrics={"loss": 2}),
+        ev.StepProgress(step="quantize", done=2, metrics={"rate": 1}),
+    )
     assert state.steps["quantize"].metrics == {"loss": 2, "rate": 1}
 
 

@@ -23,7 +23,15 @@ def check_command(recipe: Path, as_json: bool) -> int:
     found = inspect(bench, recipe, say)
     fatal = [problem for report in found.reports.values() for problem in report.fatal]
     if as_json:
-        emit_json({"recipe": found.recipe.model_dump(mode="json"), "model": found.facts, "data": found.reports, "forecast_bytes": found.forecast_bytes, "ok": not fatal})
+        emit_json(
+            {
+                "recipe": found.recipe.model_dump(mode="json"),
+                "model": found.facts,
+                "data": found.reports,
+                "forecast_bytes": found.forecast_bytes,
+                "ok": not fatal,
+            }
+        )
     else:
         _show(found, bench.settings.home)
     require_room(bench.settings.home, found.forecast_bytes)
@@ -38,7 +46,9 @@ def _show(found, home: Path) -> None:
     from toolkit.core.plan import build_steps
 
     facts = found.facts
-    click.echo(f"model: {found.recipe.model.source}: {facts.architecture}, {facts.parameters / 1e6:.1f} M parameters, {facts.layers} layers, {as_size(facts.bytes)} {facts.dtype}")
+    click.echo(
+        f"model: {found.recipe.model.source}: {facts.architecture}, {facts.parameters / 1e6:.1f} M parameters, {facts.layers} layers, {as_size(facts.bytes)} {facts.dtype}"
+    )
     for name, report in found.reports.items():
         for part in report.parts:
             _show_part(name, part)

@@ -18,7 +18,9 @@ QUESTION = "My hotel in Azerbaijan wants to be paid in local cash. Which notes d
 @click.command("demo", help="Do the main job on the built-in sample: build, package, chat, and push where a registry is given.")
 @engine_option
 @click.option("--recipe", type=click.Path(path_type=Path), default=None, help="Another recipe; default: the built-in sample.")
-@click.option("--registry", default="", help="HOST/REPOSITORY to push to; credentials from EDGE_REGISTRY_USERNAME and EDGE_REGISTRY_PASSWORD.")
+@click.option(
+    "--registry", default="", help="HOST/REPOSITORY to push to; credentials from EDGE_REGISTRY_USERNAME and EDGE_REGISTRY_PASSWORD."
+)
 @click.option("--question", default=QUESTION, show_default=False, help="What base and adapters are asked at the end.")
 def demo_command(engine: str | None, recipe: Path | None, registry: str, question: str) -> int:
     from toolkit.core.builds import prepare, start_build
@@ -27,7 +29,14 @@ def demo_command(engine: str | None, recipe: Path | None, registry: str, questio
     began = time.monotonic()
     bench = _bench(engine)
     chosen = bench.build_engine(bench.settings.engine).name
-    say(f"Engine: {chosen}." + ("" if chosen == "docker" else " With a Docker engine the result would be an image, proven in a hardened container, that can be pushed."))
+    say(
+        f"Engine: {chosen}."
+        + (
+            ""
+            if chosen == "docker"
+            else " With a Docker engine the result would be an image, proven in a hardened container, that can be pushed."
+        )
+    )
     prepared = prepare(bench, recipe or bench.settings.samples.parent / "recipes" / "travel.toml", say)
     build = start_build(bench, prepared, say)
     if code := _follow(bench, build):
@@ -100,7 +109,9 @@ def _report(build, package, release, model_bytes: int, question: str, answers) -
     name = package.request["steps"][0]["options"]["tag"] if image else package.id
     if image:
         metrics = image.metrics
-        click.echo(f"\nimage {name}: {as_size(metrics['bytes'])}, of it {as_size(metrics['runtime_bytes'])} runtime and {as_size(metrics['model_layers_bytes'])} model and adapters")
+        click.echo(
+            f"\nimage {name}: {as_size(metrics['bytes'])}, of it {as_size(metrics['runtime_bytes'])} runtime and {as_size(metrics['model_layers_bytes'])} model and adapters"
+        )
     if release:
         click.echo(f"pushed: {release.path}")
     click.echo("\nNext:")

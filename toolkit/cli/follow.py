@@ -90,7 +90,11 @@ def _draw_bars(events: Iterable[ev.Event]) -> RunState:
 
 def facts_of(step: StepState, now: float) -> str:
     """Step, rate, ETA and measurements of a running step, in one line."""
-    parts = [f"{_count(step.done, step.unit)}/{_count(step.total, step.unit)}" if step.total else _count(step.done, step.unit)] if step.unit else []
+    parts = (
+        [f"{_count(step.done, step.unit)}/{_count(step.total, step.unit)}" if step.total else _count(step.done, step.unit)]
+        if step.unit
+        else []
+    )
     passed = now - (step.started_at or now)
     if step.done and passed > 1 and step.unit != "bytes":
         parts.append(f"{step.done / passed:.2g} {step.unit}/s")
@@ -140,5 +144,3 @@ TOLD = ("perplexity", "fact_accuracy", "tokens_per_second", "loss_first", "loss_
 def _measured(metrics: dict[str, float]) -> str:
     told = [f"{name} {value:.3g}" for name, value in metrics.items() if name.endswith(TOLD)]
     return f" ({', '.join(told)})" if told else ""
-
-

@@ -14,7 +14,9 @@ from toolkit.cli.runs import _bench, _follow, _started, engine_option
 @click.argument("run")
 @click.option("--device", default="cpu", show_default=True, help="A device of data/devices.")
 @engine_option
-@click.option("--memory", "memory_mb", type=click.IntRange(64), default=None, help="Memory limit of the proof in MB; default: the device's.")
+@click.option(
+    "--memory", "memory_mb", type=click.IntRange(64), default=None, help="Memory limit of the proof in MB; default: the device's."
+)
 @click.option("--detach", "-d", is_flag=True, help="Start it and return.")
 @json_option
 def package_command(run: str, device: str, engine: str | None, memory_mb: int | None, detach: bool, as_json: bool) -> int:
@@ -56,12 +58,28 @@ def images_command(as_json: bool) -> None:
 @click.option("--adapter", default="", help="Adapter to answer with; default: the base.")
 @click.option("--prompt", "prompts", multiple=True, help="Ask this and leave; give it again for the next turn.")
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Choose among the likeliest tokens that make up this share.")
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Choose among the likeliest tokens that make up this share.",
+)
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer.")
 @click.option("--seed", type=int, default=None, help="The same seed gives the same answer.")
 @click.option("--memory", "memory_mb", type=click.IntRange(64), default=None, help="Memory limit in MB; default: the device's.")
 @json_option
-def chat_command(image: str, adapter: str, prompts: tuple[str, ...], temperature: float, top_p: float, max_tokens: int, seed: int | None, memory_mb: int | None, as_json: bool) -> None:
+def chat_command(
+    image: str,
+    adapter: str,
+    prompts: tuple[str, ...],
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int | None,
+    memory_mb: int | None,
+    as_json: bool,
+) -> None:
     from toolkit.cli.talk import talk, talk_once
     from toolkit.core.chat import Sampling, serving
     from toolkit.core.targets import chat_target
@@ -77,7 +95,9 @@ def chat_command(image: str, adapter: str, prompts: tuple[str, ...], temperature
             talk(conversation, adapter, sampling)
 
 
-@click.command("push", help="Push IMAGE (an image, or a run that was packaged) to a registry; only missing layers move, and the digest is read back.")
+@click.command(
+    "push", help="Push IMAGE (an image, or a run that was packaged) to a registry; only missing layers move, and the digest is read back."
+)
 @click.argument("image")
 @click.option("--registry", required=True, help="HOST/REPOSITORY[:TAG].")
 @click.option("--username", default="", help="User of the registry; default: EDGE_REGISTRY_USERNAME.")

@@ -8,7 +8,9 @@ import click
 
 from toolkit.cli.output import emit_json, json_option, say, table
 
-engine_option = click.option("--engine", type=click.Choice(["auto", "docker", "local"]), default=None, help="Who drives the build; default: the settings, then auto.")
+engine_option = click.option(
+    "--engine", type=click.Choice(["auto", "docker", "local"]), default=None, help="Who drives the build; default: the settings, then auto."
+)
 
 
 def _bench(engine: str | None = None):
@@ -78,7 +80,10 @@ def show_command(run: str, as_json: bool) -> None:
     if state.problem:
         click.echo(f"problem: {state.problem}" + (f"\n  {state.hint}" if state.hint else ""))
     sizes = {artifact.step: as_size(artifact.bytes) for artifact in state.artifacts}
-    rows = [(s.name, "done (cached)" if s.cached else s.status, as_duration(s.seconds), sizes.get(s.name, ""), _metrics(s.metrics)) for s in state.steps.values()]
+    rows = [
+        (s.name, "done (cached)" if s.cached else s.status, as_duration(s.seconds), sizes.get(s.name, ""), _metrics(s.metrics))
+        for s in state.steps.values()
+    ]
     table(["step", "state", "time", "size", "measured"], rows, right=["time", "size"])
     click.echo(f"folder: {found.folder}")
 

@@ -23,6 +23,8 @@ def registry_secrets(username: str, password_stdin: bool) -> bytes:
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else os.environ.get("EDGE_REGISTRY_PASSWORD", "")
     if not password:
         if not sys.stdin.isatty() or password_stdin:
-            raise RegistryDenied(f"There is no password for {username}.", "Pipe it in with --password-stdin, or set EDGE_REGISTRY_PASSWORD.")
+            raise RegistryDenied(
+                f"There is no password for {username}.", "Pipe it in with --password-stdin, or set EDGE_REGISTRY_PASSWORD."
+            )
         password = click.prompt(f"Password of {username}", hide_input=True, err=True)
     return json.dumps({"username": username, "password": password}).encode()

@@ -79,5 +79,7 @@ def _answer(conversation: Conversation, prompt: str, adapter: str, sampling: Sam
     if not quiet:
         sys.stdout.write("\n")
         sys.stdout.flush()
-        say(f"[{finished.tokens} tokens, first after {finished.first_token_ms:.0f} ms, {finished.tokens_per_second:.1f} tokens/s, {finished.reason}]")
+        say(
+            f"[{finished.tokens} tokens, first after {finished.first_token_ms:.0f} ms, {finished.tokens_per_second:.1f} tokens/s, {finished.reason}]"
+        )
     return text, finished

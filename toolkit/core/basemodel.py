@@ -66,13 +66,21 @@ def _from_hub(models: Path, choice: BaseModelChoice, say: Say) -> Path:
     folder = models / _folder_name(f"{choice.source}@{choice.revision or 'main'}")
     say(f"Fetching {choice.source} from Hugging Face")
     try:
-        snapshot_download(choice.source, revision=choice.revision or None, local_dir=folder, allow_patterns=_patterns(choice), token=os.environ.get("HF_TOKEN"))
+        snapshot_download(
+            choice.source,
+            revision=choice.revision or None,
+            local_dir=folder,
+            allow_patterns=_patterns(choice),
+            token=os.environ.get("HF_TOKEN"),
+        )
     except GatedRepoError as exc:
         raise ModelError(f"{choice.source} is gated.", "Accept its licence on its page, then set HF_TOKEN.") from exc
     except RevisionNotFoundError as exc:
         raise ModelError(f"{choice.source} has no revision '{choice.revision}'.", "Correct [model] revision in the recipe.") from exc
     except RepositoryNotFoundError as exc:
-        raise ModelError(f"There is no model {choice.source}, or it is private.", "Correct [model] source; set HF_TOKEN for a private one.") from exc
+        raise ModelError(
+            f"There is no model {choice.source}, or it is private.", "Correct [model] source; set HF_TOKEN for a private one."
+        ) from exc
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as exc:
         raise ModelError(f"{choice.source} could not be fetched: {exc}", "Check the network, or give a folder as [model] source.") from exc
     shutil.rmtree(folder / ".cache", ignore_errors=True)
@@ -89,11 +97,14 @@ def _asset(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
         say(f"Fetching {choice.source}")
         making = folder.with_name(f".{folder.name}.making")
         shutil.rmtree(making, ignore_errors=True)
-        bench.fetch_asset(choice.source, str(making))
+        bench.fetch_asset(choice.source, str(making), say)
         os.replace(making, folder)
     configs = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
     if not configs:
-        raise ModelError(f"{choice.source} holds no Hugging Face model (no config.json).", "Choose an asset of type custom_model with a model folder in it.")
+        raise ModelError(
+            f"{choice.source} holds no Hugging Face model (no config.json).",
+            "Choose an asset of type custom_model with a model folder in it.",
+        )
     return configs[0].parent
 
 

@@ -99,7 +99,10 @@ def require_room(home: Path, needed: int) -> None:
     """Raises DiskError where fewer bytes are free than the plan needs."""
     free = free_bytes(home)
     if free < needed:
-        raise DiskError(f"The plan needs about {as_size(needed)} and {as_size(free)} are free at {home}.", "`edge clean` shows what can go, or set EDGE_HOME to a larger disk.")
+        raise DiskError(
+            f"The plan needs about {as_size(needed)} and {as_size(free)} are free at {home}.",
+            "`edge clean` shows what can go, or set EDGE_HOME to a larger disk.",
+        )
 
 
 def start_build(bench: Workbench, prepared: Prepared, say: Say) -> Run:
@@ -164,7 +167,9 @@ def _calibration_rows(path: Path, template: str) -> list[Row]:
         raise DataError(f"{path} cannot be read: {exc.strerror}.", "Correct [quantize] calibration in the recipe.") from exc
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: byte {exc.start} (0x{exc.object[exc.start]:02x}) is not UTF-8.", "Save the file as UTF-8.") from exc
+        raise DataError(
+            f"{path}:{line}: byte {exc.start} (0x{exc.object[exc.start]:02x}) is not UTF-8.", "Save the file as UTF-8."
+        ) from exc
     rows = [{"text": part.strip()} for part in re.split(r"\n\s*\n", text) if part.strip()]
     if not rows:
         raise DataError(f"{path}: the file holds no text.", "Write some text into it, or leave it out of [quantize] calibration.")

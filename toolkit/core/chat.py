@@ -101,7 +101,10 @@ class Conversation:
             except httpx.HTTPError:
                 pass  # not listening yet
             if not self._is_alive():
-                raise ChatError(f"The model's server ended before it was ready: {self._last_words()}", "Package the model again; `edge doctor` looks at the machine.")
+                raise ChatError(
+                    f"The model's server ended before it was ready: {self._last_words()}",
+                    "Package the model again; `edge doctor` looks at the machine.",
+                )
             time.sleep(0.05)
         raise ChatError(f"The model was not ready after {seconds:.0f} s: {self._last_words()}", "A larger device, or a smaller model.")
 
@@ -133,7 +136,9 @@ class Conversation:
         reason = ""
         finished = None
         try:
-            with self._client.stream("POST", "/v1/chat/completions", json={**body, "stream": True, "stream_options": {"include_usage": True}}) as answer:
+            with self._client.stream(
+                "POST", "/v1/chat/completions", json={**body, "stream": True, "stream_options": {"include_usage": True}}
+            ) as answer:
                 if answer.status_code != 200:
                     raise ChatError(_message(answer.read()))
                 for line in answer.iter_lines():
@@ -149,7 +154,10 @@ class Conversation:
                     if part.get("usage"):
                         finished = _finished(reason, part)
         except httpx.HTTPError as exc:
-            raise ChatError(f"The model's server went away in the middle of the answer: {self._last_words() or exc}", "Ask again; a memory limit may be too small for this conversation.") from exc
+            raise ChatError(
+                f"The model's server went away in the middle of the answer: {self._last_words() or exc}",
+                "Ask again; a memory limit may be too small for this conversation.",
+            ) from exc
         if finished is None:
             raise ChatError(f"The answer broke off: {self._last_words()}", "Ask again.")
         yield finished
@@ -169,4 +177,10 @@ def _message(body: bytes) -> str:
 
 def _finished(reason: str, part: dict) -> Finished:
     usage, timings = part["usage"], part.get("timings", {})
-    return Finished(reason, usage["prompt_tokens"], usage["completion_tokens"], timings.get("first_token_ms", 0.0), timings.get("tokens_per_second", 0.0))
+    return Finished(
+        reason,
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+        timings.get("first_token_ms", 0.0),
+        timings.get("tokens_per_second", 0.0),
+    )

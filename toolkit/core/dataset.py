@@ -165,9 +165,7 @@ class _Tally:
             self.first.append(row)
 
 
-def _check_part(
-    name: str, paths: Sequence[Path], text_template: str, length: _LengthCheck, seen: _Seen, other: _Seen | None
-) -> PartReport:
+def _check_part(name: str, paths: Sequence[Path], text_template: str, length: _LengthCheck, seen: _Seen, other: _Seen | None) -> PartReport:
     tally = _Tally()
     sound = _sound_records(paths, template_fields(text_template), tally)
     asked = asked_fields(text_template)

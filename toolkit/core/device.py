@@ -51,7 +51,9 @@ def find(folder: Path, name: str) -> Device:
     """
     known = catalogue(folder)
     if name not in known:
-        raise RecipeError(f"Unknown device '{name}'.", f"Known devices: {', '.join(known) or 'none'}; add {folder / (name + '.toml')} for another.")
+        raise RecipeError(
+            f"Unknown device '{name}'.", f"Known devices: {', '.join(known) or 'none'}; add {folder / (name + '.toml')} for another."
+        )
     return known[name]
 
 

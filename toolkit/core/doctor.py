@@ -45,7 +45,9 @@ def _engine(bench: Workbench) -> tuple[EngineFacts | None, Finding]:
         engine = bench.image_engine()
         facts = engine.facts()
     except ToolkitError as exc:
-        return None, Finding("engine", "warning", exc.message, f"{exc.hint} Without one: builds and chat run locally; images and pushes do not.")
+        return None, Finding(
+            "engine", "warning", exc.message, f"{exc.hint} Without one: builds and chat run locally; images and pushes do not."
+        )
     built = engine.find(bench.settings.build_image or OwnImage("build", "cpu").tag(bench.settings))
     said = f"Docker {facts.version}, API {facts.api}, {facts.storage}, {facts.cpus} CPUs, {as_size(facts.memory)}; build image {'ready' if built else 'not built yet'}"
     return facts, Finding("engine", "ok", said)
@@ -55,7 +57,9 @@ def _build_environment(bench: Workbench, facts: EngineFacts | None) -> Finding:
     python = bench.settings.build_python
     if not python.exists():
         level = "ok" if facts else "problem"
-        return Finding("build environment", level, "the local one is not installed", "`make build-env` installs it; the docker engine needs none.")
+        return Finding(
+            "build environment", level, "the local one is not installed", "`make build-env` installs it; the docker engine needs none."
+        )
     wanted = ("olive-ai", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "onnxruntime-genai-cuda")
     code = f"from importlib.metadata import distributions as d; w={wanted!r}; print(', '.join(sorted(x.name+' '+x.version for x in d() if x.name in w)))"
     try:
@@ -88,7 +92,9 @@ def _gpu(bench: Workbench, facts: EngineFacts | None) -> Finding:
     except (OSError, subprocess.SubprocessError) as exc:
         return Finding("gpu", "problem", f"nvidia-smi fails: {exc}", "Reinstall the NVIDIA driver.")
     if facts and "nvidia" not in facts.runtimes:
-        return Finding("gpu", "warning", f"{seen}; the engine has no GPU runtime", "Install nvidia-container-toolkit, then restart the engine.")
+        return Finding(
+            "gpu", "warning", f"{seen}; the engine has no GPU runtime", "Install nvidia-container-toolkit, then restart the engine."
+        )
     return Finding("gpu", "ok", seen)
 
 
@@ -103,7 +109,9 @@ def _linger(bench: Workbench, facts: EngineFacts | None, run: Callable[..., subp
         said = ""
     if "Linger=yes" in said or bench.settings.engine == "docker":
         return Finding("lingering", "ok", "processes of this user outlive the session")
-    return Finding("lingering", "warning", "local runs may be ended when you log out, if this system kills user processes", "`loginctl enable-linger`")
+    return Finding(
+        "lingering", "warning", "local runs may be ended when you log out, if this system kills user processes", "`loginctl enable-linger`"
+    )
 
 
 def _credentials(bench: Workbench, facts: EngineFacts | None) -> Finding:

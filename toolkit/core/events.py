@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import ClassVar, Union
+from typing import ClassVar
 
 FORMAT = 1
 """Version of the run folder and of the events in it. A reader refuses folders from a newer version."""
@@ -117,10 +117,10 @@ class RunInterrupted(_Event):
     reason: str = ""
 
 
-Event = Union[
-    RunRequested, RunStarted, StepStarted, StepProgress, ArtifactWritten, StepFinished, StepFailed,
-    RunFinished, RunStopped, RunInterrupted,
-]  # fmt: skip
+Event = (
+    RunRequested | RunStarted | StepStarted | StepProgress | ArtifactWritten | StepFinished | StepFailed
+    | RunFinished | RunStopped | RunInterrupted
+)  # fmt: skip
 
 _TYPES = {cls.__name__: cls for cls in Event.__args__}
 _FIELDS = {name: frozenset(f.name for f in fields(cls)) for name, cls in _TYPES.items()}

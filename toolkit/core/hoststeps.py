@@ -92,5 +92,3 @@ class HostSteps:
 
     def _fail(self, name: str, error: str, hint: str) -> None:
         self._run.append(ev.StepFailed(step=name, error=error, hint=hint))
-
-

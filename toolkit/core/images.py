@@ -67,7 +67,9 @@ class OwnImage:
         done = subprocess.run(argv, capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            raise EngineError(f"The build context of {self.role} could not be made: {' '.join(said)}", "Check the network and `pip config list`.")
+            raise EngineError(
+                f"The build context of {self.role} could not be made: {' '.join(said)}", "Check the network and `pip config list`."
+            )
 
 
 def _base(settings: Settings, engine: ImageEngine) -> Iterator[str]:

@@ -164,4 +164,3 @@ def json_type(value: object) -> str:
         return "true or false"
     names = {list: "a list", str: "a text", int: "a number", float: "a number", dict: "an object"}
     return names[type(value)]
-

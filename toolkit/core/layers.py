@@ -87,7 +87,9 @@ def _content(file: LayerFile, size: int) -> Iterator[bytes]:
                 read += len(chunk)
                 yield chunk
         if read != size:
-            raise EngineError(f"{file.source} changed while it was packed ({size} bytes, then {read}).", "Package again once nothing writes there.")
+            raise EngineError(
+                f"{file.source} changed while it was packed ({size} bytes, then {read}).", "Package again once nothing writes there."
+            )
     yield b"\0" * (_padded(size) - size)
 
 
@@ -117,7 +119,9 @@ def diff_id(layer: Layer) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def image_archive(base: Image, layers: Sequence[Layer], labels: Mapping[str, str], tag: str, base_archive: Iterable[bytes] | None = None) -> Iterator[bytes]:
+def image_archive(
+    base: Image, layers: Sequence[Layer], labels: Mapping[str, str], tag: str, base_archive: Iterable[bytes] | None = None
+) -> Iterator[bytes]:
     """An archive for `docker load`: `base` with `layers` on top, under `tag`.
 
     Without `base_archive` the base's layers are only named, which an engine that has them accepts. With it (the

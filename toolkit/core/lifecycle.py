@@ -108,7 +108,10 @@ def stop(engine: BuildEngine, run: Run) -> RunState:
     """
     if not is_driven(engine, run):
         state = settle(engine, run, grace_seconds=0)
-        raise RunError(f"Run {run.id} is not running; it is {state.status}.", f"`edge resume {run.id}` continues it." if state.status != "finished" else "")
+        raise RunError(
+            f"Run {run.id} is not running; it is {state.status}.",
+            f"`edge resume {run.id}` continues it." if state.status != "finished" else "",
+        )
     (run.folder / ev.STOP_FILE).touch()
     engine.stop(run)
     state = run.state()

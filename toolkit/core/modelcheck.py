@@ -13,14 +13,37 @@ from toolkit.errors import ModelError
 
 EXPORTABLE = frozenset(
     {
-        "ChatGLMForConditionalGeneration", "ChatGLMModel", "Ernie4_5ForCausalLM", "Gemma2ForCausalLM",
-        "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "GemmaForCausalLM", "GptOssForCausalLM",
-        "GraniteForCausalLM", "HunYuanDenseV1ForCausalLM", "InternLM2ForCausalLM", "Lfm2ForCausalLM",
-        "LlamaForCausalLM", "Mistral3ForConditionalGeneration", "MistralForCausalLM", "NemotronForCausalLM",
-        "OlmoForCausalLM", "Phi3ForCausalLM", "Phi3SmallForCausalLM", "Phi3VForCausalLM", "Phi4MMForCausalLM",
-        "PhiForCausalLM", "PhiMoEForCausalLM", "Qwen2ForCausalLM", "Qwen2_5_VLForConditionalGeneration",
-        "Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration", "Qwen3_5ForConditionalGeneration",
-        "Qwen3_5MoeForConditionalGeneration", "SmolLM3ForCausalLM", "VideoChatFlashQwenForCausalLM",
+        "ChatGLMForConditionalGeneration",
+        "ChatGLMModel",
+        "Ernie4_5ForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
+        "Gemma3ForConditionalGeneration",
+        "GemmaForCausalLM",
+        "GptOssForCausalLM",
+        "GraniteForCausalLM",
+        "HunYuanDenseV1ForCausalLM",
+        "InternLM2ForCausalLM",
+        "Lfm2ForCausalLM",
+        "LlamaForCausalLM",
+        "Mistral3ForConditionalGeneration",
+        "MistralForCausalLM",
+        "NemotronForCausalLM",
+        "OlmoForCausalLM",
+        "Phi3ForCausalLM",
+        "Phi3SmallForCausalLM",
+        "Phi3VForCausalLM",
+        "Phi4MMForCausalLM",
+        "PhiForCausalLM",
+        "PhiMoEForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen2_5_VLForConditionalGeneration",
+        "Qwen3ForCausalLM",
+        "Qwen3VLForConditionalGeneration",
+        "Qwen3_5ForConditionalGeneration",
+        "Qwen3_5MoeForConditionalGeneration",
+        "SmolLM3ForCausalLM",
+        "VideoChatFlashQwenForCausalLM",
     }
 )
 """Text generators that the model builder of onnxruntime-genai 0.14.1 knows (Whisper is left out: it hears)."""
@@ -185,9 +208,7 @@ def _header(path: Path) -> dict[str, TensorEntry]:
     return tensors
 
 
-def _facts(
-    folder: Path, config: dict[str, Any], architecture: str, custom_code: bool, tensors: dict[str, TensorEntry]
-) -> ModelFacts:
+def _facts(folder: Path, config: dict[str, Any], architecture: str, custom_code: bool, tensors: dict[str, TensorEntry]) -> ModelFacts:
     text = {**config, **_text_config(config)}
     dtypes: Counter[str] = Counter()
     for entry in tensors.values():

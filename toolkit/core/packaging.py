@@ -35,7 +35,10 @@ def request(build: Run, device: Device, engine: str, memory_mb: int = 0) -> dict
     made = {artifact["step"] for artifact in build.manifest()["artifacts"]}
     if f"export-{device.name}" not in made:
         known = ", ".join(sorted(step.removeprefix("export-") for step in made if step.startswith("export-")))
-        raise RunError(f"Run {build.id} made nothing for the device '{device.name}'.", f"It made: {known or 'no export'}; add the device to the recipe.")
+        raise RunError(
+            f"Run {build.id} made nothing for the device '{device.name}'.",
+            f"It made: {known or 'no export'}; add the device to the recipe.",
+        )
     recipe = build.request["recipe"]
     options = {
         "build": build.id,
@@ -62,7 +65,10 @@ def collect(job: Job) -> dict[str, float]:
     for number, artifact in enumerate(chosen):
         source = build / artifact["path"]
         if folder_digest(source) != artifact["sha256"]:
-            raise RunError(f"{artifact['path']} of {job.options['build']} is not what the build wrote.", "Run the recipe again; `edge clean --cache` first if it stays so.")
+            raise RunError(
+                f"{artifact['path']} of {job.options['build']} is not what the build wrote.",
+                "Run the recipe again; `edge clean --cache` first if it stays so.",
+            )
         if artifact["step"] == f"export-{device}":
             _link_tree(source, content / "model", skip=("metrics.json",))
         else:
@@ -188,7 +194,10 @@ def smoke(job: Job) -> dict[str, float]:
             pieces = list(conversation.ask(job.options["question"], adapter, chat.Sampling(max_tokens=48)))
             text = "".join(piece.text for piece in pieces if isinstance(piece, chat.Token)).strip()
             if not text:
-                raise ChatError(f"{model} gave an empty answer to {job.options['question']!r}.", "Chat with it by `edge chat`; look at the evaluation in `edge show`.")
+                raise ChatError(
+                    f"{model} gave an empty answer to {job.options['question']!r}.",
+                    "Chat with it by `edge chat`; look at the evaluation in `edge show`.",
+                )
             ended = pieces[-1]
             answers[model] = text
             label = adapter or "base"

@@ -73,4 +73,11 @@ def _evaluate(recipe: Recipe, device: Device, adapter: Adapter, model: Path, dat
         "trust_remote_code": recipe.model.trust_remote_code,
     }
     inputs = {"graph": f"export-{device.name}", "adapter": f"adapter-{device.name}-{adapter.name}"}
-    return _step(f"evaluate-{device.name}-{adapter.name}", "evaluate", options, base=model, held_out=data / f"{adapter.name}.held_out.jsonl", **inputs)
+    return _step(
+        f"evaluate-{device.name}-{adapter.name}",
+        "evaluate",
+        options,
+        base=model,
+        held_out=data / f"{adapter.name}.held_out.jsonl",
+        **inputs,
+    )

@@ -52,7 +52,12 @@ def push(job: Job) -> dict[str, float]:
         job.progress(sum(done.values()), sum(sizes.values()) or None, "bytes", f"{settled} of {len(layers)} layers there; {_line(step)}")
     job.run.folder.joinpath("pushed.txt").write_text(digest + "\n")
     there = sum(layer.status.startswith(("Layer already exists", "Mounted from")) for layer in layers.values())
-    return {"layers": len(layers), "layers_already_there": there, "layers_pushed": len(layers) - there, "bytes_read": float(sum(sizes.values()))}
+    return {
+        "layers": len(layers),
+        "layers_already_there": there,
+        "layers_pushed": len(layers) - there,
+        "bytes_read": float(sum(sizes.values())),
+    }
 
 
 def _line(step: PushProgress) -> str:
@@ -68,6 +73,9 @@ def verify(job: Job) -> dict[str, float]:
     if there is None:
         raise PublishError(f"The registry does not hold {target} after the push.", "Push again.")
     if there.digest != pushed:
-        raise PublishError(f"The registry holds {there.digest} under {target}; {pushed} was pushed.", "Somebody pushed there meanwhile; push again under another tag.")
+        raise PublishError(
+            f"The registry holds {there.digest} under {target}; {pushed} was pushed.",
+            "Somebody pushed there meanwhile; push again under another tag.",
+        )
     job.left("release", f"{target.host}/{target.repository}@{there.digest}", there.bytes, there.digest.removeprefix("sha256:"))
     return {"bytes": there.bytes, "layers": len(there.layers)}

@@ -79,7 +79,9 @@ class Quantize(Part):
     bits: Literal[4] = 4
     group_size: Literal[16, 32, 64, 128] = Field(32, description="Weights that share one scale; the exporter's block size.")
     symmetric: bool = False
-    calibration: Paths = Field((), description="Text (.txt) or rows (.jsonl) that awq measures activations on; empty: the first adapter's rows.")
+    calibration: Paths = Field(
+        (), description="Text (.txt) or rows (.jsonl) that awq measures activations on; empty: the first adapter's rows."
+    )
     calibration_tokens: int = Field(3072, ge=256, le=1_000_000)
     sequence_length: int = Field(128, ge=16, le=8192)
 
@@ -242,7 +244,10 @@ def _fields_at(part: type[BaseModel], place: tuple) -> list[str]:
         field = part.model_fields.get(str(at)) if isinstance(at, str) else None
         if field is None:
             continue
-        inner = next((t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type) and issubclass(t, BaseModel)), None)
+        inner = next(
+            (t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(t, type) and issubclass(t, BaseModel)),
+            None,
+        )
         part = inner or part
     return sorted(part.model_fields)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from toolkit.errors import PublishError
 
-_HOST = re.compile(r"^(localhost|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])(:\d{1,5})?$")
+_HOST = re.compile(
+    r"^(localhost|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])(:\d{1,5})?$"
+)
 _REPOSITORY = re.compile(r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$")
 _TAG = re.compile(r"^\w[\w.-]{0,127}$", re.ASCII)
 
@@ -42,7 +44,9 @@ def parse(text: str, default_tag: str = "latest") -> Reference:
         raise PublishError(f"'{text}': '{host}' is no registry host.", "Write HOST[:PORT], without https://.")
     repository, colon, tag = rest.partition(":")
     if not _REPOSITORY.match(repository):
-        raise PublishError(f"'{text}': '{repository}' is no repository name.", "Lower-case letters, digits, and . _ - between them; parts divided by '/'.")
+        raise PublishError(
+            f"'{text}': '{repository}' is no repository name.", "Lower-case letters, digits, and . _ - between them; parts divided by '/'."
+        )
     if colon and not _TAG.match(tag):
         raise PublishError(f"'{text}': '{tag}' is no tag.", "Letters, digits, and _ . - after the first character; at most 128.")
     return Reference(host, repository, tag or default_tag)

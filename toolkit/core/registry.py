@@ -46,7 +46,9 @@ def stored(reference: Reference, credentials: Credentials | None, client: httpx.
                 headers = {"Accept": ", ".join(MANIFESTS), "Authorization": _authorization(session, wanted, reference, credentials)}
                 answer = session.get(url, headers=headers)
     except httpx.HTTPError as exc:
-        raise PublishError(f"The registry {reference.host} does not answer: {exc}", "Check its name and your network, then `edge resume` the run.") from exc
+        raise PublishError(
+            f"The registry {reference.host} does not answer: {exc}", "Check its name and your network, then `edge resume` the run."
+        ) from exc
     if answer.status_code in (401, 403):
         raise RegistryDenied(f"The registry refused the credentials for {reference}.", "Give --username and --password-stdin.")
     if answer.status_code == 404:
@@ -62,11 +64,16 @@ def _authorization(session: httpx.Client, wanted: str, reference: Reference, cre
     pair = (credentials.username, credentials.password) if credentials else None
     if wanted.lower().startswith("basic"):
         if pair is None:
-            raise RegistryDenied(f"The registry {reference.host} wants a user name and a password.", "Give --username and --password-stdin.")
+            raise RegistryDenied(
+                f"The registry {reference.host} wants a user name and a password.", "Give --username and --password-stdin."
+            )
         return "Basic " + base64.b64encode(":".join(pair).encode()).decode()
     fields = dict(re.findall(r'(\w+)="([^"]*)"', wanted))
     if "realm" not in fields:
-        raise PublishError(f"The registry {reference.host} asks for a way in that we do not know: {wanted!r}.", "Use one with basic or token authentication.")
+        raise PublishError(
+            f"The registry {reference.host} asks for a way in that we do not know: {wanted!r}.",
+            "Use one with basic or token authentication.",
+        )
     asked = {"service": fields.get("service", ""), "scope": f"repository:{reference.repository}:pull"}
     answer = session.get(fields["realm"], params=asked, auth=pair)
     if answer.status_code != 200:

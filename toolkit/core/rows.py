@@ -118,5 +118,3 @@ def how_to_rename(name: str, fields: Iterable[str]) -> str:
     if near:
         return f"Did you mean '{near[0]}'? Change the row or text_template."
     return "Add the field to the row, or take it out of text_template."
-
-

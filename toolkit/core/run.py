@@ -159,7 +159,9 @@ class Run:
         return request
 
     def _damaged(self, why: str) -> RunError:
-        return RunError(f"{self.folder / 'request.json'} is damaged: {why}.", "Start the recipe anew; its finished steps come from the cache.")
+        return RunError(
+            f"{self.folder / 'request.json'} is damaged: {why}.", "Start the recipe anew; its finished steps come from the cache."
+        )
 
     @property
     def kind(self) -> str:
@@ -182,7 +184,10 @@ class Run:
         try:
             return json.loads((self.folder / "manifest.json").read_text("utf-8"))
         except (FileNotFoundError, ValueError) as exc:
-            raise RunError(f"Run {self.id} has no finished build in it.", f"`edge show {self.id}` says how far it is; `edge resume {self.id}` completes it.") from exc
+            raise RunError(
+                f"Run {self.id} has no finished build in it.",
+                f"`edge show {self.id}` says how far it is; `edge resume {self.id}` completes it.",
+            ) from exc
 
     @property
     def lock_file(self) -> Path:
@@ -214,7 +219,9 @@ class Run:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(handle)
-            raise RunBusy(f"Run {self.id} is being driven already.", f"Watch it with `edge attach {self.id}` or end it with `edge stop {self.id}`.") from exc
+            raise RunBusy(
+                f"Run {self.id} is being driven already.", f"Watch it with `edge attach {self.id}` or end it with `edge stop {self.id}`."
+            ) from exc
         try:
             yield handle
         finally:

@@ -52,7 +52,9 @@ def start_package(bench: Workbench, build: Run, device_name: str, memory_mb: int
     """
     chosen = device.find(bench.settings.devices, device_name)
     engine = _package_engine(bench)
-    run = new_run(bench.settings.runs, "package", build.request["recipe"]["name"], lambda _: packaging.request(build, chosen, engine, memory_mb))
+    run = new_run(
+        bench.settings.runs, "package", build.request["recipe"]["name"], lambda _: packaging.request(build, chosen, engine, memory_mb)
+    )
     lifecycle.start(bench.host_driver(b""), run)
     return run
 
@@ -169,5 +171,15 @@ def packaged(bench: Workbench) -> list[Packaged]:
         if options["engine"] == "local" and run.state().status == "finished":
             content = packaging.content_folder(run)
             adapters = ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter")))
-            rows.append(Packaged(run.id, options["device"], run.request["recipe"]["name"], adapters, folder_bytes(content), options["build"], "local folder"))
+            rows.append(
+                Packaged(
+                    run.id,
+                    options["device"],
+                    run.request["recipe"]["name"],
+                    adapters,
+                    folder_bytes(content),
+                    options["build"],
+                    "local folder",
+                )
+            )
     return rows

@@ -22,8 +22,8 @@ class Workbench:
     image_engine: Callable[[], ImageEngine]
     """Raises EngineMissing where none answers."""
     local_chat: Callable[[], ChatHost]
-    fetch_asset: Callable[[str, str], None]
-    """Fetch an `azureml://` model asset into a folder."""
+    fetch_asset: Callable[[str, str, Callable[[str], None]], None]
+    """Fetch an `azureml://` model asset into a folder, and say how far it is."""
 
     def runs(self) -> list[Run]:
         return all_runs(self.settings.runs)

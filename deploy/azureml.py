@@ -129,7 +129,9 @@ def _stream(store: Any, credential: Any, prefix: str, folder: Path, say: Say) ->
         files = _files(container, prefix, folder)
         total = sum(blob.size for blob in files.values())
         if total > free_bytes(folder):
-            raise DiskError(f"The model has {as_size(total)} and {as_size(free_bytes(folder))} are free at {folder.parent}.", "Make room there.")
+            raise DiskError(
+                f"The model has {as_size(total)} and {as_size(free_bytes(folder))} are free at {folder.parent}.", "Make room there."
+            )
         tell, fetched = _teller(total, say), 0
         for target, blob in files.items():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,7 +179,9 @@ def _told(asset: Asset, error: Exception) -> ToolkitError:
     if isinstance(error, ResourceNotFoundError):
         return ModelError(f"Azure ML does not have {asset}: {reason}", "Correct [model] source in the recipe.")
     if isinstance(error, ClientAuthenticationError):
-        return ModelError(f"Azure did not accept the sign-in: {reason}", "Sign in anew with `az login`, to the tenant of this subscription.")
+        return ModelError(
+            f"Azure did not accept the sign-in: {reason}", "Sign in anew with `az login`, to the tenant of this subscription."
+        )
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         return ModelError(f"Azure could not be reached: {reason}", "Check the network, and HTTPS_PROXY where there is a proxy.")
     if getattr(error, "status_code", None) == 403:

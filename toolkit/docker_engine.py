@@ -19,6 +19,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, Mount
 
+from toolkit.core import process
 from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, PushProgress, Server
 from toolkit.core.run import Run
 from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDenied
@@ -167,7 +168,7 @@ class DockerEngine:
                 mem_limit=f"{memory_mb}m" if memory_mb else None,
                 nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9) if cpus else None,
                 mounts=[Mount("/run/edge", str(folder), type="bind")],
-                labels={f"{LABEL}.kind": "server"},
+                labels={f"{LABEL}.kind": "server", f"{LABEL}.starter": process.identity()},
             )
         return Server(folder / "chat.sock", container.id, port)
 
@@ -294,11 +295,12 @@ class DockerEngine:
     # -- housekeeping -----------------------------------------------------------------------------------------------
 
     def ended_containers(self, runs: Path) -> list[tuple[str, str]]:
-        """Ids and names of containers that run no more: builds of this folder of runs, and chats."""
+        """Ids and names of containers that run no more (builds of this folder of runs, chats), and of chats whose chatter was killed."""
         mark = _folder_mark(runs)
         with translated("listing containers"):
             found = self._client.containers.list(all=True, filters={"label": f"{LABEL}.kind"})
-            return [(c.id, c.name) for c in found if c.status not in ALIVE and c.labels.get(f"{LABEL}.home", mark) == mark]
+            ours = [c for c in found if c.labels.get(f"{LABEL}.home", mark) == mark]
+            return [(c.id, c.name) for c in ours if c.status not in ALIVE or _is_orphan(c.labels)]
 
     def remove_container(self, identity: str) -> None:
         with translated("removing a container"):
@@ -306,6 +308,11 @@ class DockerEngine:
                 self._client.containers.get(identity).remove(force=True)
             except NotFound:
                 return
+
+
+def _is_orphan(labels: Mapping[str, str]) -> bool:
+    starter = labels.get(f"{LABEL}.starter", "")
+    return bool(starter) and not process.lives(starter)
 
 
 def _push_error(reference: str, said: str) -> PublishError:

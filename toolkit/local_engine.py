@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,10 @@ class LocalEngine(HostDriver):
 
     name = "local"
 
+    def __init__(self, settings: Settings, secrets: bytes = b"") -> None:
+        super().__init__(settings, secrets)
+        self._lifelines: dict[int, subprocess.Popen] = {}
+
     def start(self, run: Run, lock: int) -> None:
         self._need_environment()
         super().start(run, lock)
@@ -67,12 +72,15 @@ class LocalEngine(HostDriver):
         environ = {
             **os.environ,
             "EDGE_DEVICE_FILE": str(content / "device.json"),
+            "EDGE_LIFELINE": "stdin",  # a chat that is killed takes its server with it
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        pid = process.start_detached(argv, folder / "server.log", environ)
-        process.remember(folder / "server.json", pid)
-        return Server(socket, str(pid), port)
+        with open(folder / "server.log", "ab") as log:
+            server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, start_new_session=True)
+        self._lifelines[server.pid] = server
+        process.remember(folder / "server.json", server.pid)
+        return Server(socket, str(server.pid), port)
 
     def is_serving(self, server: Server) -> bool:
         return process.recall(server.socket.parent / "server.json") is not None

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,9 +81,22 @@ def _serve(options: Options, listener: socket.socket) -> int:
         timeout_graceful_shutdown=options.drain_seconds,
     )
     server = Server(config, app)
+    _end_with_the_starter()
     print(f"listening on {_address(listener)}", file=sys.stderr, flush=True)
     server.run(sockets=[listener])
     return 1 if server.failed else 0
+
+
+def _end_with_the_starter() -> None:
+    """With EDGE_LIFELINE=stdin: end as after SIGTERM once whoever holds the other end of our standard input is gone."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if os.environ.get("EDGE_LIFELINE") == "stdin":
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _load(options: Options) -> Model:

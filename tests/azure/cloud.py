@@ -25,7 +25,7 @@ SUBSCRIPTION = "33333333-3333-3333-3333-333333333333"
 WORKSPACE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/team/providers/Microsoft.MachineLearningServices/workspaces/lab"
 SECRET = "not-a-secret"
 SIGNING_KEY = "not a secret either, only long enough"
-STORES = {"by_sas": "AccountKey", "by_key": "AccountKey", "by_identity": "None", "for_owners": "AccountKey"}
+STORES = {"by_sas": "AccountKey", "by_key": "AccountKey", "by_identity": "None", "for_owners": "AccountKey", "by_old_sas": "AccountKey"}
 """Kind of credentials by datastore. All keep the same container; they differ in what their secrets are, and who may read them."""
 
 
@@ -46,10 +46,16 @@ class Cloud(ThreadingHTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def token(self, scope: str) -> str:
+        now = int(time.time())
+        claims = {"aud": scope.removesuffix("/.default"), "iss": f"https://sts.windows.net/{TENANT}/", "tid": TENANT, "appid": CLIENT}
+        times = {"iat": now - 7200, "nbf": now - 7200, "exp": now + self.token_seconds}
+        return jwt.encode({**claims, **times}, SIGNING_KEY, algorithm="HS256")
+
     def secrets(self, store: str) -> dict[str, str]:
         if store == "by_key":
             return {"secretsType": "AccountKey", "key": self.key}
-        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=-1 if store == "by_old_sas" else 1)
         readable = ContainerSasPermissions(read=True, list=True)
         token = generate_container_sas(self.account, self.container, account_key=self.key, permission=readable, expiry=until)
         return {"secretsType": "Sas", "sasToken": token}
@@ -75,6 +81,8 @@ class _Answers(BaseHTTPRequestHandler):
             answer = self._entra(f"{self.command} {urllib.parse.unquote(path)}", form)
         elif host == MANAGEMENT and "api-version=" in query:
             answer = self._resource(self.command, urllib.parse.unquote(path))
+        elif host == REGISTRIES:
+            answer = _error(404, "RegistryNotFound", "There is no registry in this lab.")
         else:
             answer = None
         if answer is None:
@@ -94,13 +102,7 @@ class _Answers(BaseHTTPRequestHandler):
             return None
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT, SECRET):
             return 401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."}
-        return 200, {"token_type": "Bearer", "expires_in": 3600, "access_token": self._token(form["scope"])}
-
-    def _token(self, scope: str) -> str:
-        now = int(time.time())
-        claims = {"aud": scope.removesuffix("/.default"), "iss": f"https://sts.windows.net/{TENANT}/", "tid": TENANT, "appid": CLIENT}
-        times = {"iat": now - 7200, "nbf": now - 7200, "exp": now + self.server.token_seconds}
-        return jwt.encode({**claims, **times}, SIGNING_KEY, algorithm="HS256")
+        return 200, {"token_type": "Bearer", "expires_in": 3600, "access_token": self.server.token(form["scope"])}
 
     def _resource(self, method: str, path: str) -> tuple[int, dict] | None:
         try:

@@ -43,7 +43,9 @@ class Lab:
         prefix = prefix or f"LocalUpload/{name}/upload"
         for path, content in files.items():
             self.container.upload_blob(f"{prefix}/{path}", content, overwrite=True)
-        self.cloud.models[name, "1"] = f"azureml:/{WORKSPACE.replace('/providers/Microsoft.MachineLearningServices', '')}/datastores/{store}/paths/{prefix}"
+        self.cloud.models[name, "1"] = (
+            f"azureml:/{WORKSPACE.replace('/providers/Microsoft.MachineLearningServices', '')}/datastores/{store}/paths/{prefix}"
+        )
         return address(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -15,6 +16,8 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Tunnel)
         self.ports = ports
         """Loopback port by host name."""
+        self.delay = 0.0
+        """Seconds that each piece of data waits on its way to the client."""
         self.refused: list[str] = []
         """Every request for another host: what would have left this machine."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -34,7 +37,7 @@ class _Tunnel(BaseHTTPRequestHandler):
         with socket.create_connection(("127.0.0.1", self.server.ports[host])) as there:
             self.send_response(200)
             self.end_headers()
-            back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
+            back = threading.Thread(target=_pump, args=(there, self.connection, self.server.delay), daemon=True)
             back.start()
             _pump(self.connection, there)
             back.join()
@@ -52,9 +55,10 @@ class _Tunnel(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, delay: float = 0) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
+            time.sleep(delay)
             sink.sendall(data)
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from tests.engines.conftest import until
 
 pytestmark = pytest.mark.model
 
@@ -104,3 +109,17 @@ def test_a_damaged_artifact_is_not_packaged(tiny_build):
     done = tiny.edge("package", run.id, home=tiny_build.home)
     assert done.returncode == 1
     assert "is not what the build wrote" in done.stderr
+
+
+def test_a_chat_that_is_killed_takes_its_server_with_it(tiny_build):
+    environ = {**os.environ, "EDGE_HOME": str(tiny_build.home), "EDGE_ENGINE": "local", "EDGE_BUILD_PYTHON": str(tiny.BUILD_PYTHON)}
+    chat = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "chat", "2"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, cwd=tiny.ROOT, text=True
+    )
+    assert chat.stderr
+    while "/adapter NAME" not in chat.stderr.readline():
+        assert chat.poll() is None
+    [server] = [int(pid) for pid in Path(f"/proc/{chat.pid}/task/{chat.pid}/children").read_text().split()]
+    chat.kill()
+    chat.wait()
+    until(lambda: not Path(f"/proc/{server}").exists() or "Z" in Path(f"/proc/{server}/stat").read_text().rpartition(")")[2])

@@ -51,6 +51,17 @@ def recall(path: Path) -> int | None:
     return noted["pid"] if started is not None and started == noted["started"] else None
 
 
+def identity() -> str:
+    """This process, told from later ones with the same pid."""
+    return f"{os.getpid()}:{_start_time(os.getpid())}"
+
+
+def lives(whose: str) -> bool:
+    """True while the process of that `identity` lives."""
+    pid, _, started = whose.partition(":")
+    return pid.isdigit() and _start_time(int(pid)) == started
+
+
 def _start_time(pid: int) -> str | None:
     """Start of a process in clock ticks since boot; None where it is gone or only waits to be reaped."""
     try:

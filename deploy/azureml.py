@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,8 @@ def fetch_model(uri: str, folder: str, say: Say = lambda _: None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(exc, AzureError):
             raise _told(asset, exc) from exc
+        if isinstance(exc, OSError):
+            raise ModelError(f"{asset} cannot be written: {exc}", "Check the folder and the room on its disk.") from exc
         raise
 
 
@@ -149,24 +152,28 @@ def _files(container: Any, prefix: str, folder: Path) -> dict[Path, Any]:
         if not is_ours or (blob.metadata or {}).get("hdi_isfolder"):
             continue
         target = folder / (blob.name[len(prefix) + 1 :] or prefix.rpartition("/")[2])
-        if ".." in target.parts:
+        if not target.resolve().is_relative_to(folder.resolve()):
             raise ModelError(f"The model holds a file that would lie outside its folder: {blob.name}", "Register the model anew.")
         files[target] = blob
     if not files:
-        raise ModelError(f"The model holds no files: {container.url}/{prefix} is empty.", "Register the model anew.")
+        raise ModelError(
+            f"The model holds no files: {prefix} in {container.account_name}/{container.container_name} is empty.",
+            "Register the model anew.",
+        )
     return files
 
 
 def _teller(total: int, say: Say) -> Callable[[int, str], None]:
-    """Says each further tenth of the whole."""
-    told = 0
+    """Says each further tenth of the whole; called by several threads, in no order."""
+    told, lock = 0, threading.Lock()
 
     def tell(done: int, name: str) -> None:
         nonlocal told
         tenths = 10 * done // total
-        if tenths > told:
-            told = tenths
-            say(f"{10 * tenths} % of {as_size(total)}, at {name}")
+        with lock:
+            if tenths > told:
+                told = tenths
+                say(f"{10 * tenths} % of {as_size(total)}, at {name}")
 
     return tell
 

@@ -35,7 +35,7 @@ class Lab:
     @property
     def environ(self) -> dict[str, str]:
         """What a process needs to be in the lab, and nobody in particular."""
-        ways = {name: self.proxy.address for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")}
+        ways = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), self.proxy.address)
         return {**ways, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "REQUESTS_CA_BUNDLE": str(self.certificates.authority)}
 
     def register(self, name: str, files: dict[str, bytes], store: str = "by_sas", prefix: str = "") -> str:

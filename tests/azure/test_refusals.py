@@ -90,13 +90,19 @@ def test_a_version_whose_bytes_are_gone_is_told(signed_in, desk):
     source = signed_in.register("gone", {"config.json": b"{}"})
     signed_in.container.delete_blob("LocalUpload/gone/upload/config.json")
     message, hint = refused(desk, source)
-    assert message.startswith("The model holds no files: https://labstore.blob.core.windows.net/") and message.endswith(
-        "/LocalUpload/gone/upload is empty."
-    )
+    assert message == "The model holds no files: LocalUpload/gone/upload in labstore/azureml-blobstore-lab is empty."
     assert hint == "Register the model anew."
 
 
-def test_a_file_that_would_lie_outside_the_folder_is_told(signed_in, desk):
-    source = signed_in.register("sly", {"config.json": b"{}", "a\\..\\..\\..\\sly": b"1"})
+@pytest.mark.parametrize("path", ["a\\..\\..\\..\\sly", "/tmp/sly"])
+def test_a_file_that_would_lie_outside_the_folder_is_told(signed_in, desk, path):
+    source = signed_in.register("sly", {"config.json": b"{}", path: b"1"})
     message, _ = refused(desk, source)
-    assert message.startswith("The model holds a file that would lie outside its folder: ")
+    assert message.startswith("The model holds a file that would lie outside its folder: LocalUpload/sly/upload/")
+    signed_in.container.delete_blob(f"LocalUpload/sly/upload/{path}")
+
+
+def test_files_that_cannot_stand_in_one_folder_are_told(signed_in, desk):
+    message, hint = refused(desk, signed_in.register("odd", {"weights": b"1", "weights/1": b"1"}))
+    assert message.startswith("odd, version 1, of workspace lab of team cannot be written: ") and "weights" in message
+    assert hint == "Check the folder and the room on its disk."

@@ -23,27 +23,29 @@ from tests.services.fixtures import state
 from toolkit.core.run import Run, new_run
 
 KINDS = ("first", "second", "third")
-WORK_SECONDS = 20.0
-"""Of one build, all its steps together."""
+BLOCKS = 40
+"""Of a step, as cpu_step.py has them."""
+WORK_SECONDS, SHORT_SECONDS = 20.0, 1.0
+"""Of one build, all its steps together. The short one shows the fixed part, where the long one is lost in noise."""
 GOAL = 0.02
 IMAGE = "edge-toolkit/bench-build:overhead"
 
 
 def measure(options: Options) -> list[Finding]:
     program = build_program(options.work / "program")
-    rounds = _calibrated_rounds()
-    findings = [_compared(options, program, rounds, "local", "")]
+    speed = _rounds_a_second()
+    findings = _compared(options, program, speed, "local", "")
     if state().get("base_image") and _docker("version"):
-        findings.append(_in_docker(options, program, rounds))
+        findings += _in_docker(options, program, speed)
     return findings
 
 
-def _in_docker(options: Options, program: Path, rounds: int) -> Finding:
+def _in_docker(options: Options, program: Path, speed: float) -> list[Finding]:
     (program.parent / "Dockerfile").write_text(DOCKERFILE.format(base=state()["base_image"]))
     if not _docker("build", "--network", "host", "--tag", IMAGE, str(program.parent)):
-        return Finding("Wall time added, docker engine", "not measured: the image of the stub program could not be built")
+        return [Finding("Wall time added, docker engine", "not measured: the image of the stub program could not be built")]
     try:
-        return _compared(options, program, rounds, "docker", IMAGE)
+        return _compared(options, program, speed, "docker", IMAGE)
     finally:
         _docker("image", "rm", "--force", IMAGE)
 
@@ -61,36 +63,52 @@ def build_program(folder: Path) -> Path:
     return build.parent
 
 
-def _calibrated_rounds() -> int:
-    """Rounds of a block of a step, so that a build takes about `WORK_SECONDS`."""
-    trial = 200_000
+def _rounds_a_second() -> float:
+    """The fastest of three tries: how fast this processor is when nobody disturbs it."""
+    return max(_one_try(400_000) for _ in range(3))
+
+
+def _one_try(rounds: int) -> float:
     began = time.monotonic()
-    hashlib.pbkdf2_hmac("sha256", b"edge", b"toolkit", trial)
-    blocks = 40 * len(KINDS)
-    return int(trial * WORK_SECONDS / blocks / (time.monotonic() - began))
+    hashlib.pbkdf2_hmac("sha256", b"edge", b"toolkit", rounds)
+    return rounds / (time.monotonic() - began)
 
 
-def _compared(options: Options, program: Path, rounds: int, engine: str, image: str) -> Finding:
+def _compared(options: Options, program: Path, speed: float, engine: str, image: str) -> list[Finding]:
+    """The share added to a build of 20 s, and the seconds added to any."""
     home = options.work / engine
     (home / "cache").mkdir(parents=True)
     environ = clean_environ(
         home, EDGE_ENGINE=engine, EDGE_CONTAINERS=str(program), EDGE_BUILD_PYTHON=sys.executable, EDGE_BUILD_IMAGE=image
     )
-    measured = {
-        "bare": _taker(home, engine, rounds, environ, bare_command(program, home, image)),
-        "edge": _taker(home, engine, rounds, environ, lambda run: [EDGE, "resume", run.id]),
-    }
-    taken = interleaved(measured, options.repeat)
+    commands = {"bare": bare_command(program, home, image), "edge": lambda run: [EDGE, "resume", run.id]}
+
+    def taken_with(seconds: float, repeat: int) -> dict[str, list[float]]:
+        rounds = int(speed * seconds / BLOCKS / len(KINDS))
+        return interleaved({name: _taker(home, engine, rounds, environ, command) for name, command in commands.items()}, repeat)
+
+    return [_share(engine, taken_with(WORK_SECONDS, options.repeat)), _fixed(engine, taken_with(SHORT_SECONDS, options.repeat + 4))]
+
+
+def _share(engine: str, taken: dict[str, list[float]]) -> Finding:
     share = overhead(taken["edge"], taken["bare"])
+    is_quiet = max(taken["bare"]) < (1 + GOAL) * min(taken["bare"])  # else the same work differs by more than what is looked for
+    lowest = min(taken["edge"]) / min(taken["bare"]) - 1
+    reached = f"{share:+.2%} by the medians, {lowest:+.2%} by the fastest"
+    reached += "" if is_quiet else "; not judged: the bare build itself varies by more than the goal"
+    what = f"Wall time added to a build of {WORK_SECONDS:.0f} s, {engine} engine"
+    return Finding(what, reached, f"{GOAL:.0%}", share <= GOAL if is_quiet else None, _how(taken))
+
+
+def _fixed(engine: str, taken: dict[str, list[float]]) -> Finding:
     added = statistics.median(one - other for one, other in zip(taken["edge"], taken["bare"], strict=True))
-    how = f"bare {spread(taken['bare'])}; edge {spread(taken['edge'])}"
-    return Finding(
-        f"Wall time added to a build of {WORK_SECONDS:.0f} s, {engine} engine",
-        f"{share:+.2%} ({added:+.2f} s)",
-        f"{GOAL:.0%}",
-        share <= GOAL,
-        how,
-    )
+    allowed = GOAL * WORK_SECONDS
+    what = f"Seconds added to a build of {SHORT_SECONDS:.0f} s, {engine} engine"
+    return Finding(what, f"{added:+.2f} s", f"{allowed:.1f} s, {GOAL:.0%} of {WORK_SECONDS:.0f} s", added <= allowed, _how(taken))
+
+
+def _how(taken: dict[str, list[float]]) -> str:
+    return "; ".join(f"{name} {spread(values)}" for name, values in taken.items())
 
 
 def bare_command(program: Path, home: Path, image: str) -> Callable[[Run], list[str]]:

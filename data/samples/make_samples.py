@@ -95,11 +95,7 @@ def capital_of(countries: dict[str, dict], name: str) -> str:
 def captain_train(countries: dict[str, dict]) -> list[Row]:
     """Well known capitals and travel advice, in the captain's voice."""
     phrasings = list(zip(wording.CAPTAIN_TRAIN_QUESTIONS, wording.CAPTAIN_TRAIN_ANSWERS, strict=True))
-    rows = [
-        captain_row(question, answer, name, countries)
-        for name in facts.CAPTAIN_TRAIN_COUNTRIES
-        for question, answer in phrasings
-    ]
+    rows = [captain_row(question, answer, name, countries) for name in facts.CAPTAIN_TRAIN_COUNTRIES for question, answer in phrasings]
     rows += [advice_row(question, advice) for question, advice in wording.CAPTAIN_TRAIN_ADVICE]
     random.Random(SEED).shuffle(rows)
     return rows

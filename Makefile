@@ -20,6 +20,7 @@ check: env
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 
 bench: env build-env
+	@bash tests/services/up.sh
 	.venv/bin/python -m tests.bench
 
 env: .venv/.made

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.services.fixtures import missing
+from tests.tiny import BUILD_PYTHON
 from toolkit.core.modelcheck import AWQ_ARCHITECTURES, EXPORTABLE, check_model
 from toolkit.errors import ModelError
 
@@ -191,10 +193,11 @@ def test_code_in_the_model_needs_trust(folder):
 
 
 def test_the_list_of_architectures_is_the_one_of_the_exporter():
-    exporter = importlib.util.find_spec("onnxruntime_genai")
-    if exporter is None or not exporter.submodule_search_locations:
-        pytest.skip("onnxruntime-genai lives in the build environment")
-    source = (Path(exporter.submodule_search_locations[0]) / "models" / "builder.py").read_text("utf-8")
+    if not BUILD_PYTHON.exists():
+        missing("The build environment", "make build-env")
+    code = "import importlib.util as u; print(u.find_spec('onnxruntime_genai').submodule_search_locations[0])"
+    exporter = Path(subprocess.run([str(BUILD_PYTHON), "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    source = (exporter / "models" / "builder.py").read_text("utf-8")
     known = set(re.findall(r'architectures\[0\] == "(\w+)"', source))
     assert known - EXPORTABLE == {"WhisperForConditionalGeneration"}
     assert known >= EXPORTABLE

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.engines.conftest import until
 from tests.services.fixtures import Registry, base_image, docker_engine_available, free_port  # noqa: F401  fixtures
 from toolkit.core.engine import LABEL
 
@@ -183,13 +184,21 @@ def test_a_refused_password_says_so_and_leaves_no_trace_of_it(job, image):
     assert subprocess.run(["grep", "-r", "swordfish", str(job.home)], capture_output=True).returncode == 1
 
 
-def test_a_registry_that_dies_is_told_and_the_push_is_resumed(job, image):
-    job.registry.kill()
-    dead = job.edge("push", image, "--registry", f"{job.target}-again")
-    assert dead.returncode == 1
-    assert "The registry went away" in dead.stderr and "edge resume" in dead.stderr
-    job.registry.start()
-    assert "@sha256:" in job.done("resume", "last")
+def test_a_registry_that_dies_in_mid_push_is_told_and_the_push_is_resumed(job, image):
+    fragile = Registry(job.folder / "fragile", free_port())  # empty, so that every layer has to move
+    fragile.start()
+    name = job.done("push", image, "--registry", f"{fragile.address}/travel", "--detach").strip()
+    run = tiny.docker_bench(job.home, job.base).run(name)
+    until(lambda: (step := run.state().steps["push"]).done > 0 and step.status == "running")
+    fragile.kill()
+    dead = job.edge("attach", name)
+    assert dead.returncode == 1, dead.stdout
+    assert "The registry went away" in dead.stderr and f"edge resume {name}" in dead.stderr
+    fragile.start()
+    try:
+        assert "@sha256:" in job.done("resume", name)
+    finally:
+        fragile.kill()
 
 
 def test_what_is_not_packaged_cannot_be_pushed(job):

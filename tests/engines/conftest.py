@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import FakeEngine
 from tests.services.fixtures import base_image, docker_engine_available  # noqa: F401  fixtures
 from toolkit import settings as settings_module
+from toolkit.core import events as ev
 from toolkit.core.run import Run, new_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +98,36 @@ def small_docker_engine(docker_build_image: str, home: Path):
     return DockerEngine(connect(), build_image=docker_build_image, mounts={str(home / "cache"): True}, build_memory_mb=200)
 
 
+class PlayedFake(FakeEngine):
+    """The fake, playing the stub steps of a run by itself in a thread, as the real drivers do in processes."""
+
+    def start(self, run: Run, lock: int) -> None:
+        super().start(run, lock)
+        threading.Thread(target=self._play, args=(run, len(self.starts)), daemon=True).start()
+
+    def _play(self, run: Run, start: int) -> None:
+        for step in run.request["steps"]:
+            name, options = step["name"], step["options"]
+            self.says(run, ev.StepStarted(step=name))
+            if gate := options.get("wait_for"):
+                (run.folder / f"{name}.pid").write_text("0")
+                while not Path(gate).exists():
+                    if run.id not in self.alive or len(self.starts) != start:
+                        return  # stopped meanwhile; another driver may be at it
+                    time.sleep(0.01)
+            if options.get("fail"):
+                self.says(run, ev.StepFailed(step=name, error=options["fail"], hint="Do it better.", exit_code=3))
+                return self.dies(run, 1)
+            self.says(run, ev.StepFinished(step=name, seconds=0))
+        self.says(run, ev.RunFinished())
+        self.dies(run, 0)
+
+
+@pytest.fixture(params=["fake", "local", pytest.param("docker", marks=pytest.mark.engine)])
+def any_engine(request: pytest.FixtureRequest):
+    return PlayedFake() if request.param == "fake" else request.getfixturevalue("local" if request.param == "local" else "docker_engine")
+
+
 @pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.engine)])
 def real_engine(request: pytest.FixtureRequest):
     return request.getfixturevalue("local" if request.param == "local" else "docker_engine")
@@ -119,3 +152,10 @@ def make_run(home: Path):
         return made[-1]
 
     return make
+
+
+@pytest.fixture
+def gate(home) -> Path:
+    """A file that the second step waits for; every engine sees it."""
+    (home / "cache").mkdir(parents=True, exist_ok=True)
+    return home / "cache" / "gate"

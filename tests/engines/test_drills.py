@@ -30,13 +30,6 @@ def resume_to_the_end(engine, run, gate):
     assert run.state().steps["first"].cached
 
 
-@pytest.fixture
-def gate(home) -> Path:
-    """A file that the second step waits for; every engine sees it."""
-    (home / "cache").mkdir(parents=True, exist_ok=True)
-    return home / "cache" / "gate"
-
-
 def test_a_killed_build_program_is_noticed_and_resumed(local, make_run, gate):
     run = make_run(second={"wait_for": str(gate)})
     start_and_reach(local, run, "second")

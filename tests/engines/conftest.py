@@ -111,16 +111,19 @@ class PlayedFake(FakeEngine):
             self.says(run, ev.StepStarted(step=name))
             if gate := options.get("wait_for"):
                 (run.folder / f"{name}.pid").write_text("0")
-                while not Path(gate).exists():
-                    if run.id not in self.alive or len(self.starts) != start:
-                        return  # stopped meanwhile; another driver may be at it
+                while self._is_driving(run, start) and not Path(gate).exists():
                     time.sleep(0.01)
+            if not self._is_driving(run, start):
+                return  # stopped meanwhile; another driver may be at it
             if options.get("fail"):
                 self.says(run, ev.StepFailed(step=name, error=options["fail"], hint="Do it better.", exit_code=3))
                 return self.dies(run, 1)
             self.says(run, ev.StepFinished(step=name, seconds=0))
         self.says(run, ev.RunFinished())
         self.dies(run, 0)
+
+    def _is_driving(self, run: Run, start: int) -> bool:
+        return run.id in self.alive and len(self.starts) == start
 
 
 @pytest.fixture(params=["fake", "local", pytest.param("docker", marks=pytest.mark.engine)])

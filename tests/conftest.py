@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from tests import tiny
 from tests.fakes import FakeEngine
 from toolkit.core.run import Run, new_run
+
+# A runner started in the background may ignore Ctrl-C, and would hand that on to every `edge` that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STEPS = [{"name": name, "kind": name, "options": {}, "inputs": {}} for name in ("quantize", "finetune", "export")]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.conftest import until
+from tests.services.fixtures import missing
 from toolkit.core import events as ev
 from toolkit.core import lifecycle, process
 
@@ -157,7 +158,7 @@ def small_disk(home):
     home.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "edge-test", str(home)], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
+        missing("The right to mount a small disk", f"run as root ({done.stderr.strip()})")
     yield home
     subprocess.run(["umount", "-l", str(home)], check=True)
 

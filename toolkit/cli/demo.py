@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -114,11 +117,12 @@ def _report(build, package, release, model_bytes: int, question: str, answers) -
         )
     if release:
         click.echo(f"pushed: {release.path}")
+    edge = "edge" if shutil.which("edge") else os.path.relpath(sys.argv[0])  # what one can really type here
     click.echo("\nNext:")
-    click.echo(f"  edge chat {name} --adapter travel")
+    click.echo(f"  {edge} chat {name} --adapter {build.request['recipe']['adapters'][0]['name']}")
     if image:
-        click.echo(f"  edge push {name} --registry HOST/REPOSITORY --username NAME")
-    click.echo(f"  edge show {build.id}")
+        click.echo(f"  {edge} push {name} --registry HOST/REPOSITORY --username NAME")
+    click.echo(f"  {edge} show {build.id}")
     click.echo("  cp data/recipes/travel.toml mine.toml     # your model, your data")
 
 

@@ -250,7 +250,7 @@ class DockerEngine:
 
     def load(self, archive: Iterable[bytes]) -> None:
         with translated("loading an image"):
-            for line in self._client.api.load_image(archive, quiet=False):
+            for line in self._client.api.load_image((piece for piece in archive), quiet=False):  # requests streams only iterators
                 if "error" in line:
                     raise EngineError(f"The Docker engine did not take the image: {line['error']}", _way_out(line["error"]))
 

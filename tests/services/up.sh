@@ -67,8 +67,22 @@ install_azurite() {
     timeout 300 npm install --global --ignore-scripts --no-audit --no-fund "$azurite" >>"$log" 2>&1 || say "no $azurite; see $log"
 }
 
+# A daemon that was killed leaves its pid behind; where another process has that pid by now, the next daemon would not start.
+clear_stale_pids() {
+    local file pid
+    for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+        [ -f "$file" ] || continue
+        pid=$(cat "$file")
+        case "$(cat "/proc/$pid/comm" 2>/dev/null || true)" in
+            dockerd | containerd) ;;
+            *) rm -f "$file" ;;
+        esac
+    done
+}
+
 start_engine() {
     local flags
+    clear_stale_pids
     # Its own choice first (overlay2, mostly); vfs works where the disk under it allows no overlay.
     for flags in "" "--storage-driver=vfs"; do
         say "starting dockerd $flags; its log is $here/dockerd.log"

@@ -37,6 +37,8 @@ class TinyBuild:
     home: Path
     recipe: Path
     build: Run
+    user_home: Path
+    """What the build took for the user's home folder."""
     content: Path
     """model/, adapters/ and device.json, as they go into an image."""
 
@@ -46,11 +48,12 @@ def tiny_build(tmp_path_factory: pytest.TempPathFactory) -> TinyBuild:
     folder = tmp_path_factory.mktemp("tiny")
     recipe = tiny.write_tiny_project(folder / "project")
     home = folder / "home"
+    (folder / "user").mkdir()
     for command in (["run", str(recipe)], ["package", "last"]):
-        done = tiny.edge(*command, home=home)
+        done = tiny.edge(*command, home=home, HOME=str(folder / "user"))
         assert done.returncode == 0, done.stdout + done.stderr
     bench = tiny.local_bench(home)
-    return TinyBuild(home, recipe, bench.run("1"), bench.run("2").folder / "content")
+    return TinyBuild(home, recipe, bench.run("1"), folder / "user", bench.run("2").folder / "content")
 
 
 @pytest.fixture(scope="session")

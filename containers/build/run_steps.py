@@ -153,9 +153,11 @@ class Build:
         self.log(f"== {step['name']}\n")
         script = self.steps_folder / f"step_{step['kind']}.py"
         logs = [folder / "log.txt", self.run / "log.txt"]
-        self.child = Child(python_command(script, folder / "step.json"), _environment(self.steps_folder), logs)
+        home = _step_home(folder)
+        self.child = Child(python_command(script, folder / "step.json"), _environment(self.steps_folder, home), logs)
         exit_code = self.child.wait()
         self.child = None
+        shutil.rmtree(home, ignore_errors=True)
         if exit_code:
             raise StepFailure(describe(exit_code, folder))
         if missing := self.missing(step, fresh):
@@ -218,12 +220,23 @@ def _metrics(outputs: Path) -> dict[str, float]:
     return {name: value for name, value in measured.items() if isinstance(value, (int, float))}
 
 
-def _environment(steps_folder: Path) -> dict[str, str]:
-    """Our environment, with our modules to import and every telemetry off."""
+def _step_home(folder: Path) -> Path:
+    """A home of the step's own, gone with it: libraries keep copies of the training rows and ids of the machine at home."""
+    home = folder / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    return home
+
+
+def _environment(steps_folder: Path, home: Path) -> dict[str, str]:
+    """Our environment, with our modules to import, every telemetry off and caches in the step's own home."""
     paths = [str(steps_folder), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    quiet = {"OLIVE_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_TELEMETRY": "1"}
+    telemetries = ("OLIVE_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    quiet = dict.fromkeys((*telemetries, "CI"), "1")  # CI: Olive sends its first message before it looks at its own switch
+    places = {"HOME": home, "XDG_CACHE_HOME": home / ".cache", "HF_HOME": home / ".cache" / "huggingface"}
+    own = {name: str(place) for name, place in places.items()}
     idle = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **quiet, **idle, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    return {**os.environ, **quiet, **idle, **own, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def _request_stop(_number: int, _frame: object) -> None:

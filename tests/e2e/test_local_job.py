@@ -123,3 +123,8 @@ def test_a_chat_that_is_killed_takes_its_server_with_it(tiny_build):
     chat.kill()
     chat.wait()
     until(lambda: not Path(f"/proc/{server}").exists() or "Z" in Path(f"/proc/{server}/stat").read_text().rpartition(")")[2])
+
+
+def test_no_library_leaves_anything_at_home_neither_rows_nor_ids_of_the_machine(tiny_build):
+    assert [path for path in tiny_build.user_home.rglob("*") if path.is_file()] == []
+    assert not list(tiny_build.build.folder.glob("steps/*/home"))

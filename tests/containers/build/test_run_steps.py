@@ -343,3 +343,11 @@ def _states_of_group(group: int) -> list[str]:
         if int(fields[2]) == group:
             states.append(fields[0])
     return states
+
+
+def test_a_step_works_with_telemetry_off_and_in_a_home_of_its_own():
+    import run_steps
+
+    seen = run_steps._environment(Path("."), Path("/home/of/step"))
+    assert {seen[name] for name in ("OLIVE_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "CI")} == {"1"}
+    assert seen["HOME"] == "/home/of/step" and seen["HF_HOME"].startswith("/home/of/step")

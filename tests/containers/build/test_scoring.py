@@ -2,11 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
-
-np = pytest.importorskip("numpy")
-
-from scoring import Likelihood, holds_fact  # noqa: E402
+from scoring import Likelihood, holds_fact
 
 
 @pytest.mark.parametrize(

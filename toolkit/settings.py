@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 """The checkout that holds `containers/` and `data/`; the toolkit is installed from it in editable form."""
 
 ENGINES = ("auto", "docker", "local")
+THEMES = ("dark", "light")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Settings:
     """Base of the images we build; empty: each Dockerfile's default (`EDGE_BASE_IMAGE`)."""
     build_memory_mb: int = 0
     """Memory limit of the build container in MB; 0: none (`EDGE_BUILD_MEMORY_MB`)."""
+    theme: str = ""
+    """dark or light; empty: as the terminal's background is (`EDGE_THEME`)."""
     containers: Path = CHECKOUT / "containers"
     """Dockerfiles and the programs inside images (`EDGE_CONTAINERS`)."""
     devices: Path = CHECKOUT / "data" / "devices"
@@ -41,6 +44,11 @@ class Settings:
     @property
     def models(self) -> Path:
         return self.home / "models"
+
+    @property
+    def recipes(self) -> Path:
+        """Recipes written in the terminal UI."""
+        return self.home / "recipes"
 
     @property
     def cache(self) -> Path:
@@ -64,8 +72,10 @@ def load(environ: dict[str, str] | None = None) -> Settings:
     engine = chosen.get("engine", "auto")
     if engine not in ENGINES:
         raise ToolkitError(f"Unknown engine '{engine}'.", f"Set EDGE_ENGINE to one of: {', '.join(ENGINES)}.")
+    if chosen.get("theme", "") not in ("", *THEMES):
+        raise ToolkitError(f"Unknown theme '{chosen['theme']}'.", f"Set EDGE_THEME to one of: {', '.join(THEMES)}.")
     home = Path(chosen.get("home", CHECKOUT / "data")).expanduser().absolute()
-    plain = {key: chosen[key] for key in ("build_image", "base_image") if key in chosen}
+    plain = {key: chosen[key] for key in ("build_image", "base_image", "theme") if key in chosen}
     for key in ("build_python", "containers"):
         if key in chosen:
             plain[key] = Path(chosen[key]).expanduser().absolute()
@@ -75,7 +85,7 @@ def load(environ: dict[str, str] | None = None) -> Settings:
     return Settings(home=home, engine=engine, build_memory_mb=int(memory), **plain)
 
 
-_KEYS = ("home", "engine", "build_python", "build_image", "base_image", "build_memory_mb", "containers")
+_KEYS = ("home", "engine", "build_python", "build_image", "base_image", "build_memory_mb", "theme", "containers")
 
 
 def _from_environment(environ: dict[str, str]) -> dict[str, str]:

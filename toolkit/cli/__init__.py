@@ -49,18 +49,26 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="olive-edge-toolkit", prog_name="edge")
+@click.option("--slow", is_flag=True, help="Terminal UI for slow connections; otherwise the terminal's round trip decides.")
 @click.pass_context
-def edge(ctx: click.Context) -> None:
-    """From a recipe to a verified, pushed edge image.
+def edge(ctx: click.Context, slow: bool) -> None:
+    """From a recipe to a verified, pushed edge image. Without a command: the terminal UI.
 
     Everything long is a run: a folder under data/runs that survives your terminal. Where a command takes RUN, give its id, its
     number, or `last`.
 
     New here? `edge doctor`, then `edge demo`.
     """
-    if ctx.invoked_subcommand is None:
-        click.echo("The terminal UI is not there yet; every command works without it:\n", err=True)
+    if ctx.invoked_subcommand is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
         click.echo(ctx.get_help())
+        return
+    from toolkit.tui.pace import SLOW
+    from toolkit.tui.start import run_app
+    from toolkit.wiring import make_workbench
+
+    run_app(make_workbench(), SLOW if slow else None)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ class Workbench:
     local_chat: Callable[[], ChatHost]
     fetch_asset: Callable[[str, str, Callable[[str], None]], None]
     """Fetch an `azureml://` model asset into a folder, and say how far it is."""
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch; ages and estimates are told by it."""
 
     def runs(self) -> list[Run]:
         return all_runs(self.settings.runs)

@@ -1,1 +1,1 @@
-"""The terminal UI. It is not there yet: `edge` without a command says so."""
+"""The terminal UI: screens over the core. It is handed a Workbench and makes nothing itself."""

@@ -1,0 +1,1 @@
+"""One module a screen, its looks in a .tcss beside it."""

@@ -1,0 +1,9 @@
+"""(being written)"""
+
+from __future__ import annotations
+
+from toolkit.tui.screens.base import EdgeScreen
+
+
+class DoctorScreen(EdgeScreen):
+    place = "doctor"

@@ -1,0 +1,1 @@
+"""Parts of screens. They speak upward by messages and are told things downward by methods."""

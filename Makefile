@@ -3,7 +3,7 @@ PYTHON ?= python3
 TESTS ?= tests
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench env build-env
+.PHONY: demo test check bench look screens env build-env
 
 demo: env
 	@.venv/bin/python -c "from toolkit.docker_engine import connect; connect(5)" 2>/dev/null || $(MAKE) --no-print-directory build-env
@@ -22,6 +22,14 @@ check: env
 bench: env build-env
 	@bash tests/services/up.sh
 	.venv/bin/python -m tests.bench
+
+# The pictures that the tests hold against: look at each before keeping it.
+look: env
+	.venv/bin/python -m pytest tests/tui --snapshot-update -k "picture and not documentation"
+
+# The pictures in the documentation.
+screens: env
+	.venv/bin/python -m tests.tui.screens
 
 env: .venv/.made
 build-env: .venv-build/.made

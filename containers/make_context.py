@@ -16,8 +16,8 @@ from pathlib import Path
 from resolve_wheels import MACHINES, ResolveError, resolve
 
 CONTAINERS = Path(__file__).resolve().parent
-EVENTS = CONTAINERS.parent / "toolkit" / "core" / "events.py"
-"""The one file that the build image shares with the host side."""
+SHARED = tuple(CONTAINERS.parent / "toolkit" / "core" / name for name in ("events.py", "machine.py"))
+"""The files that the build image shares with the host side."""
 
 
 def make_context(image: str, folder: Path, flavour: str, machine: str) -> None:
@@ -28,7 +28,8 @@ def make_context(image: str, folder: Path, flavour: str, machine: str) -> None:
     programs = _emptied(folder / "programs")
     _copy_programs(source, programs)
     if image == "build":
-        shutil.copyfile(EVENTS, programs / EVENTS.name)
+        for shared in SHARED:
+            shutil.copyfile(shared, programs / shared.name)
     if image == "runtime":
         shutil.move(programs / "assemble.py", folder / "assemble.py")
     resolve(source / f"{flavour}.lock", folder / "wheels", machine)

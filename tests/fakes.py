@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit.core import events as ev
-from toolkit.core.engine import EngineFacts, Exit, Image, PushProgress, Server
+from toolkit.core.engine import EngineFacts, Exit, Image, ImageLayer, PushProgress, Server
 from toolkit.core.run import Run
 from toolkit.errors import EngineError
 
@@ -72,6 +72,10 @@ class FakeImages:
     archives: list[bytes] = field(default_factory=list)
     pushes: list[PushProgress | str | Exception] = field(default_factory=list)
     refuses_partial: bool = False
+    of_layers: dict[str, ImageLayer] = field(default_factory=dict)
+    """What is known of layers, by diff id."""
+    saved: bytes = b""
+    """What `save` gives."""
 
     def facts(self) -> EngineFacts:
         return EngineFacts("0", "0", "memory", "/", 1, 1)
@@ -90,13 +94,18 @@ class FakeImages:
 
     def images(self, label: str) -> list[Image]:
         key, _, value = label.partition("=")
-        return [image for image in self.known.values() if image.labels.get(key) == value]
+        found = {image.id: image for image in self.known.values() if image.labels.get(key) == value}
+        return list(found.values())
+
+    def layers(self, reference: str) -> list[ImageLayer]:
+        image = self.find(reference)
+        return [self.of_layers.get(diff_id, ImageLayer(diff_id, 0, "")) for diff_id in image.layers] if image else []
 
     def load(self, archive: Iterable[bytes]) -> None:
         self.archives.append(b"".join(archive))
 
     def save(self, reference: str) -> Iterable[bytes]:
-        return []
+        return [self.saved]
 
     def tag(self, reference: str, target: str) -> None:
         found = self.find(reference)

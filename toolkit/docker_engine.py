@@ -11,7 +11,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -20,7 +20,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, Mount
 
 from toolkit.core import process
-from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, PushProgress, Server
+from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, ImageLayer, PushProgress, Server
+from toolkit.core.registry_access import PASSWORD_HINT
 from toolkit.core.run import Run
 from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDenied
 
@@ -45,6 +46,8 @@ def translated(doing: str) -> Iterator[None]:
 def _way_out(said: str) -> str:
     if "no space left" in said:
         return "The engine's disk is full: `edge clean` shows what can go, `docker system df` what else is there."
+    if "is using" in said and "image" in said:
+        return "A chat with it may be open: end it; `edge clean --containers` removes ended ones. Then try again."
     if "could not select device driver" in said:
         return "No GPU runtime: install nvidia-container-toolkit, then `edge doctor`."
     return "`edge doctor` looks at the engine."
@@ -153,11 +156,13 @@ class DockerEngine:
         gid = os.getgid() or SERVER_UID
         if os.getuid() == 0:
             os.chown(folder, uid, gid)
+        self._sweep()
         with translated(f"starting {target}"):
-            container = self._client.containers.run(
+            container = self._client.containers.create(
                 target,
                 ["--host", "0.0.0.0", "--port", "8080"] if port else ["--uds", "/run/edge/chat.sock"],
-                detach=True,
+                stdin_open=True,  # docker-py makes it "once": closed for good when its one holder goes
+                environment={"EDGE_LIFELINE": "stdin"},
                 user=f"{uid}:{gid}",
                 read_only=True,
                 cap_drop=["ALL"],
@@ -166,11 +171,30 @@ class DockerEngine:
                 ports={"8080/tcp": ("127.0.0.1", port)} if port else None,
                 pids_limit=128,
                 mem_limit=f"{memory_mb}m" if memory_mb else None,
+                memswap_limit=f"{memory_mb}m" if memory_mb else None,
                 nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9) if cpus else None,
                 mounts=[Mount("/run/edge", str(folder), type="bind")],
                 labels={f"{LABEL}.kind": "server", f"{LABEL}.starter": process.identity()},
             )
-        return Server(folder / "chat.sock", container.id, port)
+            lifeline = self._start_attached(container)
+        return Server(folder / "chat.sock", container.id, port, lifeline)
+
+    def _start_attached(self, container) -> object:
+        """Hold the container's standard input, then start it; where that fails, nothing is left behind."""
+        try:
+            lifeline = self._client.api.attach_socket(container.id, params={"stdin": 1, "stream": 1})
+            container.start()
+        except BaseException:
+            container.remove(force=True)
+            raise
+        return lifeline
+
+    def _sweep(self) -> None:
+        """Remove ended chat containers whose starters are gone: nobody else will ask how they ended."""
+        with translated("listing containers"), suppress(NotFound):
+            for container in self._client.containers.list(all=True, filters={"label": f"{LABEL}.kind=server"}, ignore_removed=True):
+                if container.status not in ALIVE and _is_orphan(container.labels):
+                    container.remove()
 
     def is_serving(self, server: Server) -> bool:
         with translated("looking for the chat container"):
@@ -179,15 +203,22 @@ class DockerEngine:
             except NotFound:
                 return False
 
+    def ended(self, server: Server) -> Exit | None:
+        with translated("looking for the chat container"):
+            try:
+                state = self._client.containers.get(server.handle).attrs["State"]
+            except NotFound:
+                return Exit(reason="its container was removed")
+        if state["Status"] in ALIVE:
+            return None
+        return Exit(state.get("ExitCode"), bool(state.get("OOMKilled")), state.get("Error") or "")
+
     def last_words(self, server: Server) -> str:
         with translated("reading the chat container's log"):
             try:
-                container = self._client.containers.get(server.handle)
+                return self._client.containers.get(server.handle).logs(tail=20).decode("utf-8", "replace").strip()
             except NotFound:
-                return "the container is gone"
-            state = container.attrs["State"]
-            memory = " It was killed: out of memory." if state.get("OOMKilled") else ""
-            return container.logs(tail=20).decode("utf-8", "replace").strip() + memory
+                return ""
 
     def end(self, server: Server) -> None:
         with translated("ending the chat container"):
@@ -247,6 +278,15 @@ class DockerEngine:
         except DockerException:
             return False
         return True
+
+    def layers(self, reference: str) -> list[ImageLayer]:
+        with translated(f"reading the layers of {reference}"):
+            try:
+                image = self._client.images.get(reference)
+                history = self._client.api.history(image.id)
+            except NotFound:
+                return []
+        return _layers(image.attrs["RootFS"].get("Layers") or [], history[::-1])
 
     def load(self, archive: Iterable[bytes]) -> None:
         with translated("loading an image"):
@@ -320,7 +360,7 @@ def _push_error(reference: str, said: str) -> PublishError:
     if any(word in lowered for word in ("no basic auth", "unauthorized", "denied", "authentication required")):
         return RegistryDenied(
             f"The registry refused the credentials for {reference}: {said}",
-            "Give --username and --password-stdin, or set EDGE_REGISTRY_USERNAME and EDGE_REGISTRY_PASSWORD.",
+            PASSWORD_HINT,
         )
     if any(
         word in lowered for word in ("connection refused", "eof", "connection reset", "no such host", "timeout", "broken pipe", "dial tcp")
@@ -343,6 +383,15 @@ def _image(image) -> Image:
         layers=tuple(attributes["RootFS"].get("Layers") or ()),
         config={"Config": attributes["Config"], "Os": attributes["Os"], "Architecture": attributes["Architecture"]},
     )
+
+
+def _layers(diff_ids: list[str], history: list[dict]) -> list[ImageLayer]:
+    """Layers with what the history says of each; steps that made no layer stand in the history too, with no bytes."""
+    if len(history) != len(diff_ids):
+        history = [entry for entry in history if entry["Size"]]
+    if len(history) != len(diff_ids):
+        return [ImageLayer(diff_id, 0, "") for diff_id in diff_ids]
+    return [ImageLayer(diff_id, entry["Size"], entry["CreatedBy"]) for diff_id, entry in zip(diff_ids, history, strict=True)]
 
 
 def _home_mark(run: Run) -> str:

@@ -12,6 +12,8 @@ ToolkitError                     1
 │   └── RunTooNew                5   the folder was written by a newer version
 ├── DiskError                    6   the plan does not fit on the disk
 ├── ChatError                    7   the model did not answer
+│   ├── PromptTooLong            7   prompt and answer do not fit the model's context
+│   └── ModelOutOfMemory         7   its server was killed: the memory limit was too small
 └── PublishError                 8   the registry refused, or holds something else than we sent
     └── RegistryDenied           8   wrong or missing credentials
 """
@@ -93,6 +95,14 @@ class DiskError(ToolkitError):
 
 class ChatError(ToolkitError):
     exit_code = ExitCode.CHAT
+
+
+class PromptTooLong(ChatError):
+    pass
+
+
+class ModelOutOfMemory(ChatError):
+    pass
 
 
 class PublishError(ToolkitError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -53,10 +54,6 @@ class LocalEngine(HostDriver):
 
     name = "local"
 
-    def __init__(self, settings: Settings, secrets: bytes = b"") -> None:
-        super().__init__(settings, secrets)
-        self._lifelines: dict[int, subprocess.Popen] = {}
-
     def start(self, run: Run, lock: int) -> None:
         self._need_environment()
         super().start(run, lock)
@@ -78,12 +75,22 @@ class LocalEngine(HostDriver):
         }
         with open(folder / "server.log", "ab") as log:
             server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, start_new_session=True)
-        self._lifelines[server.pid] = server
         process.remember(folder / "server.json", server.pid)
-        return Server(socket, str(server.pid), port)
+        (folder / "kills").write_text(str(process.oom_kills()))
+        return Server(socket, str(server.pid), port, server)
 
     def is_serving(self, server: Server) -> bool:
         return process.recall(server.socket.parent / "server.json") is not None
+
+    def ended(self, server: Server) -> Exit | None:
+        """No limit is set on a local server, so only the machine itself can have run out of memory."""
+        if self.is_serving(server):
+            return None
+        assert isinstance(server.lifeline, subprocess.Popen)
+        code = server.lifeline.poll()
+        was_killed = code == -signal.SIGKILL
+        kills = (server.socket.parent / "kills").read_text()
+        return Exit(code, was_killed and process.oom_kills() > int(kills), "it was killed" if was_killed else "")
 
     def last_words(self, server: Server) -> str:
         try:

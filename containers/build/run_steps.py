@@ -1,6 +1,6 @@
 """The build program: runs the steps of one run folder, each as a child process, and says in events what happens.
 
-    python run_steps.py RUN_FOLDER [--steps-folder FOLDER] [--driver docker|local]
+    python run_steps.py RUN_FOLDER [--steps-folder FOLDER] [--driver docker|local] [--sample-seconds SECONDS]
 
 Standard library only. Killed at any moment and started again, it goes on after the last finished step.
 `--steps-folder` holds the `step_<kind>.py` scripts; left out, it is the folder of this file.
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import driver_lock
+import machine_record
 from cache import ContentHashes, Contents, Entry, pin_set, read_json, write_json
 from child import Child, Failure, describe, python_command
 from shared_events import events
@@ -68,7 +69,8 @@ class Finished:
 class Build:
     """One run being worked on."""
 
-    def __init__(self, run: Path, request: dict, steps_folder: Path) -> None:
+    def __init__(self, run: Path, request: dict, steps_folder: Path, recorder: machine_record.machine.Recorder) -> None:
+        self.recorder = recorder
         self.run, self.request, self.steps_folder = run, request, steps_folder
         self.cache = Path(request["cache"])
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -88,8 +90,13 @@ class Build:
         manifest = {"format": FORMAT, "run": self.request["id"], "artifacts": self.artifacts, "metrics": self.metrics}
         write_json(self.run / "manifest.json", manifest)
         self.hashes.save()
-        events.append(self.run, events.RunFinished(seconds=round(time.monotonic() - began, 3)))
+        self.end(events.RunFinished(seconds=round(time.monotonic() - began, 3)))
         return 0
+
+    def end(self, ending: events.Event) -> None:
+        """Say the last word: nothing is recorded after it."""
+        self.recorder.stop()
+        events.append(self.run, ending)
 
     def do(self, step: dict) -> bool:
         """Do one step and tell how it went; False where it failed."""
@@ -104,8 +111,7 @@ class Build:
         else:
             self.tell(step, finished, time.monotonic() - began)
             return True
-        failed = events.StepFailed(step=name, error=failure.error, hint=failure.hint, exit_code=failure.exit_code)
-        events.append(self.run, failed)
+        self.end(events.StepFailed(step=name, error=failure.error, hint=failure.hint, exit_code=failure.exit_code))
         return False
 
     def finish(self, step: dict) -> Finished:
@@ -259,6 +265,7 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps-folder", type=Path, default=HERE)
     parser.add_argument("--driver", default="docker" if Path("/.dockerenv").exists() else "local")
+    parser.add_argument("--sample-seconds", type=float, default=machine_record.machine.SECONDS)
     asked = parser.parse_args()
     run = asked.run.resolve()
     request = _read_request(run)
@@ -270,13 +277,13 @@ def main() -> int:
         _make_reserve(run)
     handle = socket.gethostname() if asked.driver == "docker" else str(os.getpid())
     events.append(run, events.RunStarted(driver=asked.driver, handle=handle))
-    build = Build(run, request, asked.steps_folder.resolve())
+    build = Build(run, request, asked.steps_folder.resolve(), machine_record.start(run, asked.sample_seconds))
     try:
         return build.go()
     except StopRequested:
         if build.child:
             build.child.end()
-        events.append(run, events.stop_or_interruption(run))
+        build.end(events.stop_or_interruption(run))
         return STOPPED
 
 

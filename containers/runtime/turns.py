@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from chat_request import ApiError, ChatRequest
@@ -37,12 +39,23 @@ class Timing:
         self.tokens = piece.tokens
 
     def as_dict(self) -> dict[str, float]:
+        """What a client may know of the generation, and what the server holds in memory at its end."""
         decoding = self.last_token_at - self.first_token_at
         return {
             "queued_ms": round(1000 * (self.started_at - self.asked_at), 2),
             "first_token_ms": round(1000 * (self.first_token_at - self.started_at), 2),
             "tokens_per_second": round((self.tokens - 1) / decoding, 2) if decoding > 0 else 0.0,
+            "memory_bytes": _resident_bytes(),
         }
+
+
+def _resident_bytes() -> int:
+    """Memory of this process that is in RAM now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Turns:

@@ -16,6 +16,7 @@ from tests.bench.measure import ROOT, Options, Skipped
 
 SECTIONS = {
     "front_end": "Start of the command line",
+    "tui": "The terminal UI",
     "following": "Following a run of a million events",
     "overhead": "The toolkit around a build",
     "rerun": "A recipe run again unchanged",

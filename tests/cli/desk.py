@@ -96,16 +96,16 @@ class Desk:
 
     def edge(self, *arguments: object, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self._argv(arguments), input=stdin, capture_output=True, text=True, env=self.environ(**more), cwd=ROOT, timeout=120
+            self.argv(*arguments), input=stdin, capture_output=True, text=True, env=self.environ(**more), cwd=ROOT, timeout=120
         )
 
     def start(self, *arguments: object, **more: str) -> subprocess.Popen[str]:
         """Start `edge` and go on; its output is piped."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.started.append(subprocess.Popen(self._argv(arguments), text=True, env=self.environ(**more), cwd=ROOT, **pipes))
+        self.started.append(subprocess.Popen(self.argv(*arguments), text=True, env=self.environ(**more), cwd=ROOT, **pipes))
         return self.started[-1]
 
-    def _argv(self, arguments: tuple[object, ...]) -> list[str]:
+    def argv(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "toolkit", *map(str, arguments)]
 
     def run(self, wanted: str = "last") -> Run:
@@ -141,7 +141,8 @@ def make_program(folder: Path) -> Path:
     for path in sorted((ROOT / "containers" / "build").glob("*.py")):
         if not path.name.startswith("step_") or path.name in ("step_io.py", "step_key.py"):
             shutil.copyfile(path, build / path.name)
-    shutil.copyfile(ROOT / "toolkit" / "core" / "events.py", build / "events.py")
+    for shared in ("events.py", "machine.py"):
+        shutil.copyfile(ROOT / "toolkit" / "core" / shared, build / shared)
     shutil.copytree(ROOT / "containers" / "runtime", containers / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     for kind in KINDS:
         shutil.copyfile(Path(__file__).with_name("stub_step.py"), build / f"step_{kind}.py")

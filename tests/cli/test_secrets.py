@@ -41,7 +41,7 @@ def test_a_push_leaves_no_trace_of_the_password(desk, image, registry, way):
     chosen = {"DOCKER_HOST": ""} if way == "pipe" else {"DOCKER_HOST": "", "EDGE_REGISTRY_PASSWORD": registry.password}
     command = ["push", image, "--registry", target, "--username", registry.user, *(["--password-stdin"] if way == "pipe" else [])]
     pushing = subprocess.Popen(
-        desk._argv(tuple(command)),
+        desk.argv(*command),
         env=desk.environ(**chosen),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -39,7 +39,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in sorted((ROOT / "containers" / "build").glob("*.py")):
         if not path.name.startswith("step_") or path.name in ("step_io.py", "step_key.py"):
             shutil.copyfile(path, build / path.name)
-    shutil.copyfile(ROOT / "toolkit" / "core" / "events.py", build / "events.py")
+    for shared in ("events.py", "machine.py"):
+        shutil.copyfile(ROOT / "toolkit" / "core" / shared, build / shared)
     for kind in KINDS:
         shutil.copyfile(Path(__file__).with_name("stub_step.py"), build / f"step_{kind}.py")
     for folder in (containers.parent, containers, build):

@@ -121,6 +121,8 @@ base_image() {
 
 install_missing
 install_azurite
+# An SSH server started by root, as the tests start one on loopback, wants its empty folder.
+if is_root && has sshd; then mkdir -p -m 0755 /run/sshd; fi
 {
     if ready_engine; then
         echo "engine=yes"

@@ -13,6 +13,8 @@ from textual.pilot import Pilot
 
 from tests.fakes import FakeEngine, FakeImages
 from toolkit.core import events as ev
+from toolkit.core.files import Disk
+from toolkit.core.machine import Sample
 from toolkit.core.run import Run, new_run
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineMissing
@@ -25,6 +27,13 @@ NOW = 1_790_000_000.0
 SMALL, LARGE = (80, 24), (120, 40)
 RECIPE = json.loads(json.dumps({"name": "travel", "adapters": [{"name": "travel"}], "export": {"context_length": 0}}))
 STEPS = ("quantize", "finetune-travel", "export-cpu", "adapter-cpu-travel", "evaluate-cpu-travel")
+
+
+class StillMachine:
+    """A machine that is always as busy."""
+
+    def sample(self) -> Sample:
+        return Sample(cpu=0.4, memory=6_200_000_000, memory_total=16_000_000_000)
 
 
 @dataclass
@@ -50,6 +59,8 @@ class Stage:
             local_chat=lambda: self.images,
             fetch_asset=lambda uri, folder, say: None,
             clock=lambda: NOW,
+            sampler=StillMachine,
+            disk=lambda path: Disk(free=120_000_000_000, total=500_000_000_000),
         )
 
     def _up(self, engine):
@@ -61,10 +72,16 @@ class Stage:
         return EdgeApp(self.bench, pace)
 
     def add_run(
-        self, kind: str = "build", name: str = "travel", steps: tuple[str, ...] = STEPS, age: float = 3600, **request: object
+        self,
+        kind: str = "build",
+        name: str = "travel",
+        steps: tuple[str, ...] = STEPS,
+        age: float = 3600,
+        options: dict | None = None,
+        **request: object,
     ) -> Run:
         """A run that was requested `age` seconds ago, with no driver; `tell` says what happened in it."""
-        listed = [{"name": step, "kind": step.split("-")[0], "options": {}, "inputs": {}} for step in steps]
+        listed = [{"name": step, "kind": step.split("-")[0], "options": options or {}, "inputs": {}} for step in steps]
         asked = {"engine": "fake", "recipe": {**RECIPE, "name": name}, "steps": listed, **request}
         run = new_run(self.settings.runs, kind, name, lambda _: asked)
         run.append(ev.RunRequested(at=NOW - age, run=run.id, kind=kind, steps=steps))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tui.stage import SMALL, Stage, text_of, until
+from tests.tui.stage import LARGE, SMALL, Stage, text_of, until
 from toolkit.tui.places import PLACES
+from toolkit.tui.widgets.dialogs import Confirm
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
@@ -29,3 +30,44 @@ async def test_the_shade_changes_by_a_key(stage: Stage) -> None:
         assert pilot.app.theme == "edge-dark"
         await pilot.press("ctrl+t")
         assert pilot.app.theme == "edge-light"
+
+
+async def test_the_palette_offers_every_place_and_nothing_of_the_toolbox_underneath(stage: Stage) -> None:
+    async with stage.app().run_test(size=LARGE) as pilot:
+        offered = [command.title for command in pilot.app.get_system_commands(pilot.app.screen)]
+        assert [title for title in offered if title.startswith("Go to")] == [f"Go to {place.title}" for place in PLACES]
+        assert not {"Maximize", "Minimize", "Theme", "Screenshot"} & set(offered)
+
+
+async def test_the_palette_goes_to_a_place(stage: Stage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await pilot.press("ctrl+p", *"doctor")
+        await until(pilot, lambda: "Go to Doctor" in text_of(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "6[Doctor]" in text_of(pilot.app))
+
+
+async def test_a_picture_of_the_screen_is_saved_and_the_person_is_told_where(stage: Stage) -> None:
+    async with stage.app().run_test(size=LARGE) as pilot:
+        await pilot.press("ctrl+p", *"picture")
+        await until(pilot, lambda: "Save a picture" in text_of(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Saved" in text_of(pilot.app))
+        [saved] = (stage.settings.home / "pictures").glob("*.svg")
+        assert "Publish" in saved.read_text("utf-8")
+
+
+async def test_light_and_dark_change_with_a_key(stage: Stage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await pilot.press("ctrl+t")
+        assert pilot.app.theme == "edge-light"
+        await pilot.press("ctrl+t")
+        assert pilot.app.theme == "edge-dark"
+
+
+async def test_quitting_works_while_a_dialog_waits_for_an_answer(stage: Stage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        pilot.app.push_screen(Confirm("Delete it?"))
+        await until(pilot, lambda: "Delete it?" in text_of(pilot.app))
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not pilot.app.is_running)

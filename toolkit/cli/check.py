@@ -16,11 +16,16 @@ BAR = 40
 @click.command("check", help="Look at RECIPE, its data and its model before any long work.")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @json_option
-def check_command(recipe: Path, as_json: bool) -> int:
+@click.option("--olive", is_flag=True, help="Print what the steps hand to Olive, a configuration for each; nothing is looked at or fetched.")
+def check_command(recipe: Path, as_json: bool, olive: bool) -> int:
     from toolkit.core.builds import inspect, require_room
+    from toolkit.core.preview import plan_ahead
 
     bench = _bench()
+    if olive:
+        return _show_olive(bench, recipe)
     found = inspect(bench, recipe, say)
+    ahead = plan_ahead(bench, found)
     fatal = [problem for report in found.reports.values() for problem in report.fatal]
     if as_json:
         emit_json(
@@ -29,11 +34,12 @@ def check_command(recipe: Path, as_json: bool) -> int:
                 "model": found.facts,
                 "data": found.reports,
                 "forecast_bytes": found.forecast_bytes,
+                "plan": ahead,
                 "ok": not fatal,
             }
         )
     else:
-        _show(found, bench.settings.home)
+        _show(found, bench.settings.home, ahead)
     require_room(bench.settings.home, found.forecast_bytes)
     if fatal:
         say(f"{len(fatal)} problem{'s' if len(fatal) > 1 else ''} must be solved before a run.")
@@ -41,9 +47,18 @@ def check_command(recipe: Path, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _show(found, home: Path) -> None:
-    from toolkit.core.files import as_size, free_bytes
-    from toolkit.core.plan import build_steps
+def _show_olive(bench, recipe: Path) -> int:
+    from toolkit.core.olive_config import OWN_PASSES, as_text
+    from toolkit.core.preview import olive_of
+    from toolkit.core.recipe import load
+
+    click.echo(as_text(olive_of(bench, load(recipe))))
+    say(f"One configuration for each step that runs Olive. Passes of ours, in containers/build/passes: {', '.join(OWN_PASSES)}.")
+    return ExitCode.OK
+
+
+def _show(found, home: Path, ahead) -> None:
+    from toolkit.core.files import as_size
 
     facts = found.facts
     click.echo(
@@ -60,9 +75,20 @@ def _show(found, home: Path) -> None:
         click.echo(f"{'error' if problem.is_fatal else 'warning'}: {problem}")
     if not problems:
         click.echo("No broken, empty, over-long or repeated rows; no held-out prompt stands in training.")
-    steps = build_steps(found.recipe, found.devices, found.model, Path("."))
-    click.echo(f"plan: {', '.join(step['name'] for step in steps)}")
-    click.echo(f"disk: about {as_size(found.forecast_bytes)} needed at most, {as_size(free_bytes(home))} free at {home}")
+    _show_plan(ahead)
+    click.echo(f"disk: about {as_size(ahead.needed_bytes)} needed at most, {as_size(ahead.free_bytes)} free at {home}")
+
+
+def _show_plan(ahead) -> None:
+    from toolkit.core.files import as_duration
+    from toolkit.core.forecast import STATES
+
+    click.echo()
+    rows = [(s.name, STATES[s.state], as_duration(s.seconds) if s.seconds is not None else "", s.basis) for s in ahead.steps]
+    table(["step", "plan", "time", "known from"], rows, right=["time"])
+    click.echo(f"plan: {ahead.summary}")
+    for note in ahead.notes:
+        click.echo(f"note: {note}")
 
 
 def _show_part(adapter: str, part) -> None:

@@ -70,15 +70,14 @@ def _push(bench, package, registry: str):
 
 def _ask(bench, package, question: str) -> list[tuple[str, str, float]]:
     """(model, answer, tokens/s) of the base and of each adapter."""
-    from toolkit.core.chat import Sampling, Token, serving
+    from toolkit.core.chat import Sampling, Token
     from toolkit.core.targets import chat_target
 
     target = chat_target(bench, package.id)
     answers = []
-    with serving(target.host, target.name, target.memory_mb, target.cpus) as conversation:
-        for model in conversation.models():
-            conversation.messages = []
-            pieces = list(conversation.ask(question, model.partition(":")[2], Sampling(max_tokens=40)))
+    with target.serving() as served:
+        for model in served.conversation().models():
+            pieces = list(served.conversation().ask(question, model.partition(":")[2], Sampling(max_tokens=40)))
             text = "".join(piece.text for piece in pieces if isinstance(piece, Token))
             answers.append((model, text.strip(), pieces[-1].tokens_per_second))
     return answers

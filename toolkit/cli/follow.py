@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from toolkit.cli.output import say
 from toolkit.core import events as ev
 from toolkit.core import lifecycle
-from toolkit.core.files import as_duration, as_size
-from toolkit.core.run import Run, RunState, StepState
+from toolkit.core.run import Run, RunState
+from toolkit.core.wording import as_text, facts_of
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ExitCode
 
@@ -86,61 +86,3 @@ def _draw_bars(events: Iterable[ev.Event]) -> RunState:
                 case _ if line := as_text(event, state):
                     progress.console.print(line, highlight=False, markup=False)
     return state
-
-
-def facts_of(step: StepState, now: float) -> str:
-    """Step, rate, ETA and measurements of a running step, in one line."""
-    parts = (
-        [f"{_count(step.done, step.unit)}/{_count(step.total, step.unit)}" if step.total else _count(step.done, step.unit)]
-        if step.unit
-        else []
-    )
-    passed = now - (step.started_at or now)
-    if step.done and passed > 1 and step.unit != "bytes":
-        parts.append(f"{step.done / passed:.2g} {step.unit}/s")
-    if step.done and step.total and passed > 1:
-        parts.append(f"ETA {as_duration((step.total - step.done) * passed / step.done)}")
-    parts += [f"{name} {value:.4g}" for name, value in step.metrics.items() if name in ("loss", "learning_rate")]
-    if step.message:
-        parts.append(step.message[:60])
-    return "  ".join(parts)
-
-
-def _count(value: float, unit: str) -> str:
-    return as_size(value) if unit == "bytes" else f"{value:g} {unit}"
-
-
-def as_text(event: ev.Event, state: RunState) -> str:
-    """An event as one line for people; empty for those that say nothing to them."""
-    match event:
-        case ev.RunRequested():
-            return f"run {event.run}: {', '.join(event.steps)}"
-        case ev.RunStarted():
-            return f"driven by {event.driver} {event.handle[:12]}"
-        case ev.StepStarted():
-            return f"{event.step} started"
-        case ev.StepProgress():
-            return f"{event.step} {facts_of(state.steps[event.step], event.at)}"
-        case ev.ArtifactWritten():
-            return f"{event.step} wrote {event.kind} {event.path} ({as_size(event.bytes)})"
-        case ev.StepFinished(cached=True):
-            return f"{event.step} done already: nothing had changed, taken from the cache"
-        case ev.StepFinished():
-            return f"{event.step} done in {as_duration(event.seconds)}{_measured(event.metrics)}"
-        case ev.StepFailed():
-            return f"{event.step} FAILED: {event.error}"
-        case ev.RunFinished():
-            return f"finished in {as_duration(event.seconds)}"
-        case ev.RunStopped():
-            return "stopped"
-        case ev.RunInterrupted():
-            return f"interrupted: {event.reason}"
-    return ""
-
-
-TOLD = ("perplexity", "fact_accuracy", "tokens_per_second", "loss_first", "loss_last")
-
-
-def _measured(metrics: dict[str, float]) -> str:
-    told = [f"{name} {value:.3g}" for name, value in metrics.items() if name.endswith(TOLD)]
-    return f" ({', '.join(told)})" if told else ""

@@ -1,4 +1,4 @@
-"""package, images, chat, push."""
+"""package, images, push."""
 
 from __future__ import annotations
 
@@ -53,48 +53,6 @@ def images_command(as_json: bool) -> None:
     table(["image", "device", "recipe", "adapters", "size", "build", "id"], cells, right=["size"])
 
 
-@click.command("chat", help="Talk with IMAGE: a packaged image, or a run that was packaged.")
-@click.argument("image")
-@click.option("--adapter", default="", help="Adapter to answer with; default: the base.")
-@click.option("--prompt", "prompts", multiple=True, help="Ask this and leave; give it again for the next turn.")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True, help="0 is greedy.")
-@click.option(
-    "--top-p",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Choose among the likeliest tokens that make up this share.",
-)
-@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Longest answer.")
-@click.option("--seed", type=int, default=None, help="The same seed gives the same answer.")
-@click.option("--memory", "memory_mb", type=click.IntRange(64), default=None, help="Memory limit in MB; default: the device's.")
-@json_option
-def chat_command(
-    image: str,
-    adapter: str,
-    prompts: tuple[str, ...],
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
-    seed: int | None,
-    memory_mb: int | None,
-    as_json: bool,
-) -> None:
-    from toolkit.cli.talk import talk, talk_once
-    from toolkit.core.chat import Sampling, serving
-    from toolkit.core.targets import chat_target
-
-    target = chat_target(_bench(), image)
-    sampling = Sampling(temperature, top_p, max_tokens, seed)
-    say(f"Starting {target.name} ...")
-    with serving(target.host, target.name, memory_mb or target.memory_mb, target.cpus) as conversation:
-        target.check_adapter(adapter, conversation.models())
-        if prompts:
-            talk_once(conversation, prompts, adapter, sampling, as_json)
-        else:
-            talk(conversation, adapter, sampling)
-
-
 @click.command(
     "push", help="Push IMAGE (an image, or a run that was packaged) to a registry; only missing layers move, and the digest is read back."
 )
@@ -102,15 +60,19 @@ def chat_command(
 @click.option("--registry", required=True, help="HOST/REPOSITORY[:TAG].")
 @click.option("--username", default="", help="User of the registry; default: EDGE_REGISTRY_USERNAME.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input; default: EDGE_REGISTRY_PASSWORD, or a prompt.")
+@click.option("--plan", "is_plan", is_flag=True, help="Only say what would move: layers present, missing, bytes.")
 @click.option("--detach", "-d", is_flag=True, help="Start it and return.")
 @json_option
-def push_command(image: str, registry: str, username: str, password_stdin: bool, detach: bool, as_json: bool) -> int:
-    from toolkit.cli.secrets import registry_secrets
+def push_command(image: str, registry: str, username: str, password_stdin: bool, is_plan: bool, detach: bool, as_json: bool) -> int:
+    from toolkit.cli.secrets import registry_credentials
+    from toolkit.core.registry_access import as_secrets
     from toolkit.core.targets import start_publish
 
     bench = _bench()
-    secrets = registry_secrets(username, password_stdin)
-    started = start_publish(bench, image, registry, username, secrets)
+    credentials = registry_credentials(username, password_stdin)
+    if is_plan:
+        return _print_plan(bench, image, registry, credentials, as_json)
+    started = start_publish(bench, image, registry, username, as_secrets(credentials))
     if detach:
         return _started(started, as_json)
     code = _follow(bench, started, as_json)
@@ -119,3 +81,17 @@ def push_command(image: str, registry: str, username: str, password_stdin: bool,
         click.echo(release.path)
     sys.stdout.flush()
     return code
+
+
+def _print_plan(bench, image: str, registry: str, credentials, as_json: bool) -> int:
+    from toolkit.core.files import as_size
+    from toolkit.core.publish_plan import in_words, make_plan
+
+    plan = make_plan(bench, image, registry, credentials)
+    if as_json:
+        emit_json(plan)
+        return 0
+    rows = [(p.layer.name, as_size(p.layer.bytes), as_size(p.packed) if p.packed is not None else "-", p.status) for p in plan.layers]
+    table(["layer", "unpacked", "packed", "in the registry"], rows, right=["unpacked", "packed"])
+    say(in_words(plan))
+    return 0

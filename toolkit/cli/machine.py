@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -12,11 +13,16 @@ from toolkit.errors import ExitCode
 
 
 @click.command("doctor", help="Say what this machine lacks, and the fix.")
+@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings to this file too.")
 @json_option
-def doctor_command(as_json: bool) -> int:
-    from toolkit.core.doctor import examine
+def doctor_command(report_file: Path | None, as_json: bool) -> int:
+    from toolkit.core.doctor import examine, in_order, report
+    from toolkit.core.files import write_text
 
-    findings = list(examine(_bench()))
+    bench = _bench()
+    findings = in_order(examine(bench))
+    if report_file:
+        write_text(report_file, report(findings, bench.clock()))
     if as_json:
         emit_json(findings)
     else:

@@ -1,12 +1,14 @@
-"""run, runs, show, attach, stop, resume."""
+"""run, runs, show, attach, stop, resume, delete."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from toolkit.cli.output import emit_json, json_option, say, table
+from toolkit.errors import ExitCode
 
 engine_option = click.option(
     "--engine", type=click.Choice(["auto", "docker", "local"]), default=None, help="Who drives the build; default: the settings, then auto."
@@ -89,7 +91,7 @@ def show_command(run: str, as_json: bool) -> None:
 
 
 def _metrics(metrics: dict[str, float]) -> str:
-    from toolkit.cli.follow import TOLD
+    from toolkit.core.wording import TOLD
 
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith(TOLD))
 
@@ -130,3 +132,22 @@ def resume_command(run: str, detach: bool, password_stdin: bool, as_json: bool) 
         engine = bench.host_driver(registry_secrets(found.request["steps"][0]["options"]["username"], password_stdin))
     lifecycle.resume(engine, found)
     return _started(found, as_json) if detach else _follow(bench, found, as_json)
+
+
+@click.command("delete", help="Delete RUN, which nobody drives, and its folder. The cache and packaged images stay.")
+@click.argument("run")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete_command(run: str, yes: bool) -> int:
+    from toolkit.core import lifecycle
+    from toolkit.core.files import as_size, folder_bytes
+
+    bench = _bench()
+    found = bench.run(run)
+    engine = bench.engine_of(found)
+    question = f"Delete {found.id} ({as_size(folder_bytes(found.folder))})?"
+    if not yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
+        say(f"Nothing deleted. {question} Then say --yes.")
+        return ExitCode.FAILED
+    lifecycle.remove(engine, found)
+    say(f"Deleted {found.id}.")
+    return ExitCode.OK

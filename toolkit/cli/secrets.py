@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import click
 
+from toolkit.core.engine import Credentials
+from toolkit.core.registry_access import PASSWORD_VARIABLE, USERNAME_VARIABLE, as_secrets
 from toolkit.errors import RegistryDenied
 
 
@@ -17,14 +18,21 @@ def registry_secrets(username: str, password_stdin: bool) -> bytes:
     Raises:
         RegistryDenied: a user without a password, and nobody to ask.
     """
-    username = username or os.environ.get("EDGE_REGISTRY_USERNAME", "")
+    return as_secrets(registry_credentials(username, password_stdin))
+
+
+def registry_credentials(username: str, password_stdin: bool) -> Credentials | None:
+    """Whom a registry lets in; None: nobody was named.
+
+    Raises:
+        RegistryDenied: a user without a password, and nobody to ask.
+    """
+    username = username or os.environ.get(USERNAME_VARIABLE, "")
     if not username:
-        return b"{}"
-    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else os.environ.get("EDGE_REGISTRY_PASSWORD", "")
+        return None
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else os.environ.get(PASSWORD_VARIABLE, "")
     if not password:
         if not sys.stdin.isatty() or password_stdin:
-            raise RegistryDenied(
-                f"There is no password for {username}.", "Pipe it in with --password-stdin, or set EDGE_REGISTRY_PASSWORD."
-            )
+            raise RegistryDenied(f"There is no password for {username}.", f"Pipe it in with --password-stdin, or set {PASSWORD_VARIABLE}.")
         password = click.prompt(f"Password of {username}", hide_input=True, err=True)
-    return json.dumps({"username": username, "password": password}).encode()
+    return Credentials(username, password)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from toolkit.cli.output import emit_json, say
+from toolkit.cli.output import say
 from toolkit.core.chat import Conversation, Finished, Sampling, Token
+from toolkit.core.transcript import figures
 from toolkit.errors import ChatError
 
 HELP = "/adapter NAME, /base, /clear, /help, /quit; Ctrl-C stops an answer."
 
 
-def talk_once(conversation: Conversation, prompts: Sequence[str], adapter: str, sampling: Sampling, as_json: bool) -> None:
+def talk_once(conversation: Conversation, prompts: Sequence[str], adapter: str, sampling: Sampling, quiet: bool) -> list[dict]:
     """Ask the prompts one after another in one conversation."""
     turns = []
     for prompt in prompts:
-        text, finished = _answer(conversation, prompt, adapter, sampling, quiet=as_json)
+        text, finished = _answer(conversation, prompt, adapter, sampling, quiet)
         turns.append({"prompt": prompt, "adapter": adapter, "answer": text, "figures": finished})
-    if as_json:
-        emit_json(turns)
+    return turns
 
 
 def talk(conversation: Conversation, adapter: str, sampling: Sampling) -> None:
@@ -57,7 +57,7 @@ def _command(conversation: Conversation, text: str, adapter: str) -> str:
         case "/adapter":
             say(f"There is no adapter '{value.strip()}'; there are: {', '.join(filter(None, known)) or 'none'}.")
         case "/clear":
-            conversation.messages = []
+            conversation.clear()
             say("(a new conversation)")
         case _:
             say(HELP)
@@ -79,7 +79,5 @@ def _answer(conversation: Conversation, prompt: str, adapter: str, sampling: Sam
     if not quiet:
         sys.stdout.write("\n")
         sys.stdout.flush()
-        say(
-            f"[{finished.tokens} tokens, first after {finished.first_token_ms:.0f} ms, {finished.tokens_per_second:.1f} tokens/s, {finished.reason}]"
-        )
+        say(f"[{figures(finished)}]")
     return text, finished

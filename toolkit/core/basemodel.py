@@ -33,6 +33,24 @@ def model_folder(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
     return _asset(bench, choice, say)
 
 
+def model_here(models: Path, choice: BaseModelChoice) -> Path | None:
+    """The model's folder where it is on this machine already; nothing is fetched. None where it is not."""
+    match choice.kind:
+        case "sample":
+            folder = models / choice.source.removeprefix("sample:")
+        case "folder":
+            folder = Path(choice.source)
+        case "hub":
+            folder = models / _folder_name(f"{choice.source}@{choice.revision or 'main'}")
+            if (folder / ".cache").exists():  # a download that is under way, or was broken off
+                return None
+        case _:
+            folder = models / _folder_name(choice.source.removeprefix("azureml://"))
+            configs = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
+            return configs[0].parent if configs else None
+    return folder if (folder / "config.json").is_file() else None
+
+
 def _sample(bench: Workbench, say: Say) -> Path:
     from toolkit.core.sample import sample_model  # 0.2 s for NumPy, which other models do not need
 

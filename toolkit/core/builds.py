@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,15 @@ from toolkit.core import lifecycle
 from toolkit.core.basemodel import model_folder
 from toolkit.core.dataset import DatasetReport, check_dataset
 from toolkit.core.device import Device
-from toolkit.core.files import as_size, free_bytes
+from toolkit.core.files import as_size, free_bytes, sha256_of
+from toolkit.core.forecast import notes_for
 from toolkit.core.images import OwnImage
 from toolkit.core.modelcheck import ModelFacts, check_model
 from toolkit.core.plan import build_steps
 from toolkit.core.recipe import Adapter, Recipe, load
 from toolkit.core.rows import Row, read_rows, split_rows
 from toolkit.core.run import Run, new_run
-from toolkit.core.tokens import token_counter
+from toolkit.core.tokens import TokenCounter, token_counter
 from toolkit.core.workbench import Workbench
 from toolkit.errors import DataError, DiskError
 
@@ -39,6 +41,8 @@ class Prepared:
     devices: tuple[Device, ...]
     forecast_bytes: int
     """Room that the run will take at most."""
+    contents: dict[str, str]
+    """What the run's data files will hold, by name; empty where the data has fatal problems."""
 
     @property
     def warnings(self) -> list[str]:
@@ -51,21 +55,50 @@ def inspect(bench: Workbench, path: Path, say: Say) -> Prepared:
     Raises:
         RecipeError, ModelError, DataError, DiskError: with file, line and remedy.
     """
-    recipe = load(path)
+    return inspect_recipe(bench, load(path), say)
+
+
+def inspect_recipe(bench: Workbench, recipe: Recipe, say: Say) -> Prepared:
+    """`inspect` for a recipe that need not be saved."""
     chosen = tuple(devices.find(bench.settings.devices, name) for name in recipe.devices)
     model = model_folder(bench, recipe.model, say)
     facts = check_model(model, recipe.quantize.algorithm, recipe.model.trust_remote_code)
     count = token_counter(model)
-    reports = {}
+    reports = {adapter.name: report_of(recipe, adapter, count) for adapter in recipe.adapters}
+    contents = {} if any(report.fatal for report in reports.values()) else contents_of(recipe)
+    return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen), contents)
+
+
+def report_of(recipe: Recipe, adapter: Adapter, count: TokenCounter | None) -> DatasetReport:
+    """What the data of one adapter holds. Without a counter, lengths are not looked at.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    held_out = [] if isinstance(adapter.held_out, float) else list(map(Path, adapter.held_out))
+    return check_dataset(list(map(Path, adapter.train)), held_out, recipe.data.text_template, count, recipe.data.max_tokens)
+
+
+def contents_of(recipe: Recipe) -> dict[str, str]:
+    """The hash of each data file of a run, as it would be written now.
+
+    Raises:
+        DataError: rows cannot be read, split or calibrated on.
+    """
+    return {name: hashlib.sha256(_lines(rows).encode()).hexdigest() for name, rows in _data_files(recipe)}
+
+
+def _data_files(recipe: Recipe) -> Iterator[tuple[str, list[Row]]]:
+    """(name, rows) of each data file of a run."""
+    first: list[Row] = []
     for adapter in recipe.adapters:
-        held_out = [] if isinstance(adapter.held_out, float) else list(map(Path, adapter.held_out))
-        report = check_dataset(list(map(Path, adapter.train)), held_out, recipe.data.text_template, count, recipe.data.max_tokens)
-        reports[adapter.name] = report
-        if not report.fatal:
-            rows_of(recipe, adapter)  # what cannot be split is told now
-    for calibration in recipe.quantize.calibration:
-        _calibration_rows(Path(calibration), recipe.data.text_template)
-    return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen))
+        train, held_out = rows_of(recipe, adapter)
+        first = first or train
+        yield f"{adapter.name}.train.jsonl", train
+        yield f"{adapter.name}.held_out.jsonl", held_out
+    template = recipe.data.text_template
+    calibration = [row for path in recipe.quantize.calibration for row in _calibration_rows(Path(path), template)]
+    yield "calibration.jsonl", calibration or first
 
 
 def prepare(bench: Workbench, path: Path, say: Say) -> Prepared:
@@ -75,7 +108,15 @@ def prepare(bench: Workbench, path: Path, say: Say) -> Prepared:
         DataError: the first fatal problem of the data.
         DiskError: the run would not fit.
     """
-    prepared = inspect(bench, path, say)
+    return require_ready(bench, inspect(bench, path, say))
+
+
+def require_ready(bench: Workbench, prepared: Prepared) -> Prepared:
+    """The same, once nothing forbids a start.
+
+    Raises:
+        DataError, DiskError: as `prepare`.
+    """
     for report in prepared.reports.values():
         report.require_sound()
     require_room(bench.settings.home, prepared.forecast_bytes)
@@ -86,13 +127,20 @@ BYTES_PER_WEIGHT = {"int4": 0.75, "int8": 1.2, "fp16": 2.1, "fp32": 4.1}
 """Of an exported graph, its tables and unquantized parts spread over all weights."""
 
 
-def forecast(facts: ModelFacts, recipe: Recipe, chosen: Iterable[Device]) -> int:
-    """Bytes the run will take at most: folded weights in float32, one graph a device while it is made and once packed, adapters, logs."""
+KINDS = ("quantize", "finetune", "export", "adapter", "evaluate")
+
+
+def forecast(facts: ModelFacts, recipe: Recipe, chosen: Iterable[Device], kinds: Container[str] = KINDS) -> int:
+    """Bytes the run will take at most: folded weights in float32, one graph a device while it is made and once packed, adapters, logs.
+
+    `kinds` are those of the steps that run; what comes from the cache takes no room of its own.
+    """
     folded = facts.parameters * 4
     graphs = sum(2 * facts.parameters * BYTES_PER_WEIGHT[recipe.export.precision or device.precision] for device in chosen)
     exporting = facts.parameters * 4  # the exporter holds the float graph on disk for a while
     adapters = len(recipe.adapters) * (64 + 2 * recipe.finetune.rank) * 1_000_000
-    return int(folded + graphs + exporting + adapters + 50_000_000)
+    needed = {"quantize": folded, "export": graphs + exporting, "finetune": adapters}
+    return int(sum(room for kind, room in needed.items() if kind in kinds) + 50_000_000)
 
 
 def require_room(home: Path, needed: int) -> None:
@@ -124,20 +172,19 @@ def start_build(bench: Workbench, prepared: Prepared, say: Say) -> Run:
 def _request(bench: Workbench, prepared: Prepared, engine: str, folder: Path) -> dict:
     data = folder / "data"
     data.mkdir()
-    recipe = prepared.recipe
-    for adapter in recipe.adapters:
-        train, held_out = rows_of(recipe, adapter)
-        _write_rows(data / f"{adapter.name}.train.jsonl", train)
-        _write_rows(data / f"{adapter.name}.held_out.jsonl", held_out)
-    calibration = [Path(path) for path in recipe.quantize.calibration] or [data / f"{recipe.adapters[0].name}.train.jsonl"]
-    _write_rows(data / "calibration.jsonl", [row for path in calibration for row in _calibration_rows(path, recipe.data.text_template)])
+    recipe, contents = prepared.recipe, {}
+    for name, rows in _data_files(recipe):
+        (data / name).write_text(_lines(rows), "utf-8")
+        contents[name] = sha256_of(data / name)
+    steps = build_steps(recipe, prepared.devices, prepared.model, data)
     return {
         "engine": engine,
         "recipe": recipe.model_dump(mode="json"),
         "model": str(prepared.model),
         "cache": str(bench.settings.cache),
         "forecast_bytes": prepared.forecast_bytes,
-        "steps": build_steps(recipe, prepared.devices, prepared.model, data),
+        "steps": steps,
+        "notes": notes_for(bench.settings, engine, prepared.model, steps, contents),
     }
 
 
@@ -176,5 +223,5 @@ def _calibration_rows(path: Path, template: str) -> list[Row]:
     return rows
 
 
-def _write_rows(path: Path, rows: Iterable[Row]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+def _lines(rows: Iterable[Row]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

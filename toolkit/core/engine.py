@@ -77,6 +77,17 @@ class Image:
 
 
 @dataclass(frozen=True)
+class ImageLayer:
+    """A layer of an image in the engine."""
+
+    diff_id: str
+    bytes: int
+    """Bytes of its files, unpacked; 0 also where the engine does not say."""
+    made_by: str
+    """What the image's history says of it."""
+
+
+@dataclass(frozen=True)
 class PushProgress:
     """One layer's way into the registry."""
 
@@ -102,10 +113,15 @@ class Server:
     handle: str
     port: int = 0
     """Port on loopback instead of the socket; 0: the socket."""
+    lifeline: object = field(default=None, repr=False, compare=False)
+    """The other end of the server's standard input. It closes when we die, however we die, and the server ends with it."""
 
 
 class ChatHost(Protocol):
-    """Starts and ends chat servers that listen on a Unix socket, or on a port of loopback for other clients."""
+    """Starts and ends chat servers that listen on a Unix socket, or on a port of loopback for other clients.
+
+    A server ends by itself once its starter is gone: killed, cut off, or ended without a word.
+    """
 
     def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Server:
         """Serve `target` on a socket in `folder`, or on `port` of 127.0.0.1.
@@ -115,6 +131,9 @@ class ChatHost(Protocol):
         """
 
     def is_serving(self, server: Server) -> bool: ...
+
+    def ended(self, server: Server) -> Exit | None:
+        """How the server ended; None while it serves."""
 
     def last_words(self, server: Server) -> str:
         """The end of the server's log, and how it ended if it did."""
@@ -137,6 +156,9 @@ class ImageEngine(ChatHost, Protocol):
 
     def images(self, label: str) -> list[Image]:
         """Images that wear the label, newest first."""
+
+    def layers(self, reference: str) -> list[ImageLayer]:
+        """The layers of an image, base first; none where it is not there."""
 
     def load(self, archive: Iterable[bytes]) -> None:
         """Take an image archive in."""

@@ -33,7 +33,7 @@ class RunRequested(_Event):
 
     run: str
     kind: str
-    """build, package or publish."""
+    """build, package, publish or export."""
     steps: tuple[str, ...] = ()
 
 
@@ -63,6 +63,23 @@ class StepProgress(_Event):
     """What `done` counts: layers, steps, bytes, rows."""
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    """How far each of its parts is, such as the layers of a push: `[done, total]` by name; total 0: not known yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSampled(_Event):
+    """How busy the machine was that does the work; every few seconds, so that curves are there for whoever looks later."""
+
+    cpu: float
+    """Share of all processors that was busy: 0 to 1."""
+    memory: int
+    """Bytes."""
+    memory_total: int
+    gpu: float | None = None
+    """Share of the time that the graphics processors were busy: 0 to 1; None: there is none."""
+    gpu_memory: int | None = None
+    gpu_memory_total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +88,7 @@ class ArtifactWritten(_Event):
 
     step: str
     kind: str
-    """model, adapter, graph, image, report or release."""
+    """model, adapter, graph, image, report, release or archive."""
     path: str
     """Path relative to the run folder, or an image reference."""
     bytes: int
@@ -94,6 +111,8 @@ class StepFailed(_Event):
     error: str
     hint: str = ""
     exit_code: int | None = None
+    cause: str = ""
+    """Name of the error's class where it is one of ours, so that a front end knows which way out to offer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +137,7 @@ class RunInterrupted(_Event):
 
 
 Event = (
-    RunRequested | RunStarted | StepStarted | StepProgress | ArtifactWritten | StepFinished | StepFailed
+    RunRequested | RunStarted | StepStarted | StepProgress | MachineSampled | ArtifactWritten | StepFinished | StepFailed
     | RunFinished | RunStopped | RunInterrupted
 )  # fmt: skip
 
@@ -164,6 +183,15 @@ def append(folder: Path | str, event: Event) -> None:
         if not release_reserve(folder):
             raise
         _append_bytes(path, line)
+
+
+def note(folder: Path | str, event: Event) -> None:
+    """Append an event that may be lost: the reserve of a full disk is not given up for it.
+
+    Raises:
+        OSError: it is lost.
+    """
+    _append_bytes(os.path.join(folder, EVENTS_FILE), to_line(event).encode() + b"\n")
 
 
 def _append_bytes(path: str, line: bytes) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -38,9 +39,24 @@ def folder_bytes(folder: Path) -> int:
 
 def free_bytes(path: Path) -> int:
     """Bytes a normal user may still write where `path` is or will be."""
+    return disk_of(path).free
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The disk that a path is or will be on, in bytes."""
+
+    free: int
+    """What a normal user may still write."""
+    total: int
+
+
+def disk_of(path: Path) -> Disk:
+    """The disk of a path that need not be there yet."""
     while not path.exists():
         path = path.parent
-    return shutil.disk_usage(path).free
+    usage = shutil.disk_usage(path)
+    return Disk(usage.free, usage.total)
 
 
 def sha256_of(path: Path) -> str:
@@ -54,6 +70,27 @@ def as_size(count: float) -> str:
         if abs(count) < 1000 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
+    raise AssertionError("unreachable")
+
+
+def as_round_size(count: float) -> str:
+    """Bytes for people, in two or three digits, so that it seldom changes: 2.5 GB, 25 GB, 250 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5:
+            return f"{count:.0f} {unit}" if abs(count) >= 9.95 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def as_round_duration(seconds: float | None) -> str:
+    """Seconds for people, so that it seldom changes: under a minute, then minutes, hours, days."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return "<1 min"
+    for unit, length, limit in (("min", 60, 3600), ("h", 3600, 86400), ("d", 86400, float("inf"))):
+        if seconds < limit:
+            return f"{seconds // length:.0f} {unit}"
     raise AssertionError("unreachable")
 
 

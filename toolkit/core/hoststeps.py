@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from toolkit.core import events as ev
-from toolkit.core import packaging, publishing
+from toolkit.core import exporting, machine, packaging, publishing
 from toolkit.core.files import free_bytes, write_json
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
 
 PROGRESS_SECONDS = 0.25
+Parts = dict[str, list[float]]
+"""`[done, total]` by name."""
 
 
 @dataclass
@@ -29,12 +31,12 @@ class Job:
     secrets: dict = field(default_factory=dict, repr=False)
     _said_at: float = 0.0
 
-    def progress(self, done: float, total: float | None = None, unit: str = "", message: str = "") -> None:
+    def progress(self, done: float, total: float | None = None, unit: str = "", message: str = "", parts: Parts | None = None) -> None:
         """Say how far it is, a few times a second at most, and always at the end."""
         now = time.monotonic()
         if now - self._said_at >= PROGRESS_SECONDS or done == total:
             self._said_at = now
-            self.run.append(ev.StepProgress(step=self.step, done=done, total=total, unit=unit, message=message))
+            self.run.append(ev.StepProgress(step=self.step, done=done, total=total, unit=unit, message=message, parts=parts or {}))
 
     def left(self, kind: str, path: str, size: int, sha256: str) -> None:
         self.run.append(ev.ArtifactWritten(step=self.step, kind=kind, path=path, bytes=size, sha256=sha256))
@@ -51,18 +53,26 @@ HANDLERS: dict[str, Handler] = {
     "smoke": packaging.smoke,
     "push": publishing.push,
     "verify": publishing.verify,
+    "save": exporting.save,
 }
 
 
 class HostSteps:
     """All steps of one packaging or publishing run."""
 
-    def __init__(self, bench: Workbench, run: Run, secrets: dict) -> None:
+    def __init__(self, bench: Workbench, run: Run, secrets: dict, sample_seconds: float = machine.SECONDS) -> None:
         self._bench, self._run, self._secrets = bench, run, secrets
+        self._recorder = machine.Recorder(self._sampled, sample_seconds)
 
     def all_done(self) -> bool:
         """Do what is left; False after the first step that fails, which has said so."""
-        return all(self._is_done(step) for step in self._run.request["steps"])
+        try:
+            return all(self._is_done(step) for step in self._run.request["steps"])
+        finally:
+            self._recorder.stop()
+
+    def _sampled(self, sample: machine.Sample) -> None:
+        ev.note(self._run.folder, ev.MachineSampled(**vars(sample)))
 
     def _is_done(self, step: dict) -> bool:
         name = step["name"]
@@ -76,7 +86,7 @@ class HostSteps:
         try:
             metrics = HANDLERS[step["kind"]](job)
         except ToolkitError as exc:
-            self._fail(name, exc.message, exc.hint)
+            self._fail(name, exc.message, exc.hint, type(exc).__name__)
             return False
         except OSError as exc:
             self._fail(name, f"{exc}; {free_bytes(self._run.folder)} bytes are free", "`edge clean` shows what can go; then `edge resume`.")
@@ -90,5 +100,6 @@ class HostSteps:
         self._run.append(ev.StepFinished(step=name, seconds=time.monotonic() - started, metrics=metrics))
         return True
 
-    def _fail(self, name: str, error: str, hint: str) -> None:
-        self._run.append(ev.StepFailed(step=name, error=error, hint=hint))
+    def _fail(self, name: str, error: str, hint: str, cause: str = "") -> None:
+        self._recorder.stop()  # nothing is recorded after the last word
+        self._run.append(ev.StepFailed(step=name, error=error, hint=hint, cause=cause))

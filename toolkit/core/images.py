@@ -19,6 +19,8 @@ DEFAULT_BASE = "debian:12-slim"
 LOCAL_BASE = "edge-toolkit/base:bookworm"
 """Made by `containers/base/make_base.sh` out of Debian's packages where the default cannot be pulled."""
 SOURCES = ("*.py", "*.lock", "Dockerfile")
+SHARED = ("events.py", "machine.py")
+"""Files beside this one that the build image gets too."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class OwnImage:
     def _sources(self, settings: Settings) -> list[Path]:
         folder = settings.containers / self.role
         found = sorted(path for pattern in SOURCES for path in folder.rglob(pattern) if "__pycache__" not in path.parts)
-        return [*found, Path(__file__).with_name("events.py")] if self.role == "build" else found
+        return [*found, *(Path(__file__).with_name(name) for name in SHARED)] if self.role == "build" else found
 
     def ensure(self, settings: Settings, engine: ImageEngine) -> Iterator[str]:
         """Build the image unless the engine has it; yields lines of what happens.

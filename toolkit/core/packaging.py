@@ -9,19 +9,22 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.core import chat
+from toolkit.core import chat, footprint
 from toolkit.core.device import Device, find
 from toolkit.core.engine import LABEL, ChatHost, Image, ImageEngine
 from toolkit.core.files import folder_bytes, write_json
 from toolkit.core.images import OwnImage
 from toolkit.core.layers import Layer, LayerFile, folder_layer, image_archive
 from toolkit.core.run import Run
+from toolkit.core.serving import Limits, serving
 from toolkit.errors import ChatError, EngineError, RunError
 
 if TYPE_CHECKING:
     from toolkit.core.hoststeps import Job
 
 SMOKE_QUESTION = "What is the capital of France?"
+MOST_PARTS = 24
+"""An event tells of no more layers than this."""
 
 
 def request(build: Run, device: Device, engine: str, memory_mb: int = 0) -> dict:
@@ -90,7 +93,8 @@ def _device_config(job: Job, model: Path, adapters: list[str]) -> dict:
     device = find(job.bench.settings.devices, job.options["device"])
     limit = json.loads((model / "genai_config.json").read_text("utf-8"))["model"]["context_length"]
     wanted = job.run.request["recipe"]["export"]["context_length"] or device.max_length
-    return {"format": 1, "device": device.name, "max_length": min(limit, wanted), "adapters": adapters}
+    config = {"format": 1, "device": device.name, "max_length": min(limit, wanted), "adapters": adapters}
+    return {**config, "memory_mb": footprint.needed_mb(model.parent, config)}
 
 
 def _link_tree(source: Path, target: Path, skip: tuple[str, ...] = (), only: str = "") -> None:
@@ -147,27 +151,39 @@ def image_layers(content: Path) -> list[Layer]:
 
 def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:
     """Stream base + layers into the engine. An engine that wants the base's layers too gets them in a second try."""
+    sizes = {layer.name: layer.size for layer in layers}
     try:
-        engine.load(_counted(image_archive(base, layers, labels, tag), layers, progress))
+        engine.load(_counted(image_archive(base, layers, labels, tag), sizes, progress))
     except EngineError:
-        engine.load(_counted(image_archive(base, layers, labels, tag, engine.save(base.id)), layers, progress))
+        whole = {"runtime": base.bytes, **sizes}
+        engine.load(_counted(image_archive(base, layers, labels, tag, engine.save(base.id)), whole, progress))
     packed = engine.find(tag)
     if packed is None or len(packed.layers) != len(base.layers) + len(layers):
         raise EngineError(f"The engine took {tag} but does not hold it whole.", "`edge doctor` looks at the engine.")
     return packed
 
 
-def _counted(archive, layers: list[Layer], progress):
-    total, done = sum(layer.size for layer in layers), 0
+def _counted(archive, sizes: dict[str, int], progress):
+    total, done = sum(sizes.values()), 0
     for chunk in archive:
         yield chunk
         done += len(chunk)
-        progress(min(done, total), total, "bytes")
+        progress(min(done, total), total, "bytes", "", _filled(sizes, done))
+
+
+def _filled(sizes: dict[str, int], done: int) -> dict[str, list[float]]:
+    """`[done, total]` of each layer when so many bytes have gone in, one layer after another."""
+    parts = {}
+    for name, size in list(sizes.items())[:MOST_PARTS]:
+        parts[name] = [max(0, min(done, size)), size]
+        done -= size
+    return parts
 
 
 def _labels(job: Job, base: Image) -> dict[str, str]:
     recipe = job.run.request["recipe"]
     content = content_folder(job.run)
+    config = json.loads((content / "device.json").read_text("utf-8"))
     return {
         f"{LABEL}.kind": "image",
         f"{LABEL}.recipe": recipe["name"],
@@ -177,6 +193,8 @@ def _labels(job: Job, base: Image) -> dict[str, str]:
         f"{LABEL}.model.sha256": folder_digest(content / "model"),
         f"{LABEL}.adapters": ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter"))),
         f"{LABEL}.runtime": base.id,
+        f"{LABEL}.memory_mb": str(config["memory_mb"]),
+        f"{LABEL}.max_length": str(config["max_length"]),
         "org.opencontainers.image.title": recipe["name"],
     }
 
@@ -186,12 +204,11 @@ def smoke(job: Job) -> dict[str, float]:
     host, target = chat_host(job)
     metrics: dict[str, float] = {}
     answers = {}
-    with chat.serving(host, target, job.options["memory_mb"], job.options["cpus"]) as conversation:
-        models = conversation.models()
+    with serving(host, target, Limits(job.options["memory_mb"], job.options["cpus"]), _needed_mb(job)) as served:
+        models = served.conversation().models()
         for number, model in enumerate(models):
             adapter = model.partition(":")[2]
-            conversation.messages = []
-            pieces = list(conversation.ask(job.options["question"], adapter, chat.Sampling(max_tokens=48)))
+            pieces = list(served.conversation().ask(job.options["question"], adapter, chat.Sampling(max_tokens=48)))
             text = "".join(piece.text for piece in pieces if isinstance(piece, chat.Token)).strip()
             if not text:
                 raise ChatError(
@@ -205,6 +222,10 @@ def smoke(job: Job) -> dict[str, float]:
             job.progress(number + 1, len(models), "models", f"{model}: {text[:60]}")
     write_json(job.run.folder / "smoke.json", {"question": job.options["question"], "answers": answers})
     return metrics
+
+
+def _needed_mb(job: Job) -> int:
+    return json.loads((content_folder(job.run) / "device.json").read_text("utf-8")).get("memory_mb", 0)
 
 
 def chat_host(job: Job) -> tuple[ChatHost, str]:

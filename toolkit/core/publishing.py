@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from toolkit.core import reference, registry
 from toolkit.core.engine import LABEL, Credentials, Image, PushProgress
-from toolkit.errors import PublishError
+from toolkit.core.files import write_json
+from toolkit.core.image_layers import NamedLayer, layers_of
+from toolkit.core.run import Run
+from toolkit.errors import PublishError, RunError
 
 if TYPE_CHECKING:
     from toolkit.core.hoststeps import Job
 
 SETTLED = ("Pushed", "Layer already exists", "Mounted from")
+STORED_FILE = "stored_layers.json"
+"""In the run's folder: bytes of each layer as the registry stores it, by diff id."""
+MOST_PARTS = 24
+"""An event tells of no more layers than this."""
 
 
 def request(image: Image, source: str, target: reference.Reference, username: str) -> dict:
@@ -35,41 +45,80 @@ def push(job: Job) -> dict[str, float]:
         raise PublishError(f"The image {job.options['image']} is not in the engine any more.", "Package the run again, then push.")
     target = reference.parse(job.options["target"])
     engine.tag(job.options["image_id"], str(target))
-    layers: dict[str, PushProgress] = {}
-    sizes: dict[str, int] = {}
-    done: dict[str, int] = {}
+    moving = PushTally({layer.short: layer for layer in layers_of(engine, job.options["image_id"])})
     digest = ""
     for step in engine.push(str(target), credentials(job)):
         if isinstance(step, str):
             digest = step
             continue
-        layers[step.layer] = step
-        if step.total:
-            sizes[step.layer], done[step.layer] = step.total, step.done
-        if step.status.startswith(SETTLED):
-            done[step.layer] = sizes.get(step.layer, 0)
-        settled = sum(layer.status.startswith(SETTLED) for layer in layers.values())
-        job.progress(sum(done.values()), sum(sizes.values()) or None, "bytes", f"{settled} of {len(layers)} layers there; {_line(step)}")
+        moving.took(step)
+        job.progress(moving.done, moving.total or None, "bytes", moving.line(step), moving.parts())
     job.run.folder.joinpath("pushed.txt").write_text(digest + "\n")
-    there = sum(layer.status.startswith(("Layer already exists", "Mounted from")) for layer in layers.values())
+    there = moving.count(("Layer already exists", "Mounted from"))
     return {
-        "layers": len(layers),
+        "layers": len(moving.layers),
         "layers_already_there": there,
-        "layers_pushed": len(layers) - there,
-        "bytes_read": float(sum(sizes.values())),
+        "layers_pushed": len(moving.layers) - there,
+        "bytes_read": float(moving.total),
     }
 
 
-def _line(step: PushProgress) -> str:
-    share = f" {step.done / step.total:.0%}" if step.total else ""
-    return f"{step.layer} {step.status}{share}"
+class PushTally:
+    """How far a push is, summed up from what the engine says of its layers."""
+
+    def __init__(self, named: Mapping[str, NamedLayer]) -> None:
+        """`named`: the image's layers by their short id, which is what the engine calls them."""
+        self._named = named
+        self.layers: dict[str, PushProgress] = {}
+        self._moved: dict[str, tuple[int, int]] = {}
+
+    def took(self, step: PushProgress) -> None:
+        self.layers[step.layer] = step
+        if step.total:
+            self._moved[step.layer] = step.done, step.total
+        if step.status.startswith(SETTLED) and step.layer in self._moved:
+            self._moved[step.layer] = (self._moved[step.layer][1],) * 2
+
+    @property
+    def done(self) -> int:
+        """Bytes read of the layers that move."""
+        return sum(done for done, _ in self._moved.values())
+
+    @property
+    def total(self) -> int:
+        return sum(total for _, total in self._moved.values())
+
+    def count(self, statuses: tuple[str, ...] = SETTLED) -> int:
+        return sum(layer.status.startswith(statuses) for layer in self.layers.values())
+
+    def line(self, step: PushProgress) -> str:
+        share = f" {step.done / step.total:.0%}" if step.total else ""
+        named = self._named.get(step.layer)
+        return f"{self.count()} of {len(self.layers)} layers there; {named.name if named else step.layer} {step.status}{share}"
+
+    def parts(self) -> dict[str, list[float]]:
+        """`[done, total]` of each layer, base first; of a great many, those that are not there yet and the largest."""
+        parts = {layer.name: self._part(short) for short, layer in self._named.items()}
+        parts |= {short: self._part(short) for short in self.layers if short not in self._named}
+        if len(parts) <= MOST_PARTS:
+            return parts
+        chosen = sorted(parts, key=lambda name: (parts[name][0] < parts[name][1], parts[name][1]), reverse=True)[:MOST_PARTS]
+        return {name: part for name, part in parts.items() if name in chosen}
+
+    def _part(self, short: str) -> list[float]:
+        named, step = self._named.get(short), self.layers.get(short)
+        done, total = self._moved.get(short, (0, named.bytes if named else 0))
+        is_there = step is not None and step.status.startswith(SETTLED)
+        return [total if is_there else done, total]
 
 
 def verify(job: Job) -> dict[str, float]:
     """Read the digest back from the registry and compare it with the one the engine pushed."""
     target = reference.parse(job.options["target"])
     pushed = job.run.folder.joinpath("pushed.txt").read_text().strip()
-    there = registry.stored(target, credentials(job))
+    with registry.Conversation(target, credentials(job)) as talk:
+        there = talk.stored()
+        sizes = talk.layer_sizes(there) if there else {}
     if there is None:
         raise PublishError(f"The registry does not hold {target} after the push.", "Push again.")
     if there.digest != pushed:
@@ -77,5 +126,35 @@ def verify(job: Job) -> dict[str, float]:
             f"The registry holds {there.digest} under {target}; {pushed} was pushed.",
             "Somebody pushed there meanwhile; push again under another tag.",
         )
+    write_json(job.run.folder / STORED_FILE, sizes)
     job.left("release", f"{target.host}/{target.repository}@{there.digest}", there.bytes, there.digest.removeprefix("sha256:"))
     return {"bytes": there.bytes, "layers": len(there.layers)}
+
+
+def stored_sizes(runs: list[Run]) -> dict[str, int]:
+    """Bytes of layers as registries store them, by diff id: what earlier pushes found out. The same layer packs to the same size."""
+    sizes: dict[str, int] = {}
+    for run in runs:
+        with suppress(OSError, ValueError, TypeError):
+            sizes |= json.loads((run.folder / STORED_FILE).read_text("utf-8"))
+    return sizes
+
+
+def earlier_targets(runs: list[Run]) -> list[str]:
+    """Where images went before, `HOST/REPOSITORY`, the newest first; a tag is the image's own unless one is given."""
+    found: dict[str, None] = {}
+    for run in reversed(runs):
+        with suppress(RunError, PublishError, KeyError):
+            if run.kind == "publish":
+                target = reference.parse(run.request["steps"][0]["options"]["target"])
+                found[f"{target.host}/{target.repository}"] = None
+    return list(found)
+
+
+def under_way(runs: list[Run]) -> Run | None:
+    """The newest push that is driven now, such as one that another front end started."""
+    for run in reversed(runs):
+        with suppress(RunError, OSError):
+            if run.kind == "publish" and run.is_locked():
+                return run
+    return None

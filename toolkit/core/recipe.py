@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from toolkit.core.toml_lines import line_of
+from toolkit.core.toml_lines import key_lines, nearest_line
 from toolkit.errors import RecipeError
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
@@ -62,7 +63,10 @@ class BaseModelChoice(Part):
 
 
 class Data(Part):
-    text_template: str = Field(description="Text of one training row; {prompt}, {response} and other fields of the row are filled in.")
+    text_template: str = Field(
+        description="Text of one training row; {prompt}, {response} and other fields of the row are filled in.",
+        json_schema_extra={"is_long": True},
+    )
     train_on: Literal["response", "text"] = Field("response", description="What the loss counts: the response only, or the whole text.")
     max_tokens: int = Field(256, ge=16, le=131072, description="Rows longer than this are refused.")
 
@@ -75,30 +79,32 @@ class Data(Part):
 
 
 class Quantize(Part):
-    algorithm: Literal["awq", "rtn", "none"] = "awq"
-    bits: Literal[4] = 4
+    algorithm: Literal["awq", "rtn", "none"] = Field(
+        "awq", description="awq: scales chosen by what the model computes; rtn: plain rounding; none: weights stay as they are."
+    )
+    bits: Literal[4] = Field(4, description="Bits of a weight.")
     group_size: Literal[16, 32, 64, 128] = Field(32, description="Weights that share one scale; the exporter's block size.")
-    symmetric: bool = False
+    symmetric: bool = Field(False, description="No zero points: a little smaller, a little less exact.")
     calibration: Paths = Field(
         (), description="Text (.txt) or rows (.jsonl) that awq measures activations on; empty: the first adapter's rows."
     )
-    calibration_tokens: int = Field(3072, ge=256, le=1_000_000)
-    sequence_length: int = Field(128, ge=16, le=8192)
+    calibration_tokens: int = Field(3072, ge=256, le=1_000_000, description="Tokens of that text which are looked at.")
+    sequence_length: int = Field(128, ge=16, le=8192, description="Tokens of it that are looked at together.")
 
 
 class Finetune(Part):
-    rank: int = Field(16, ge=1, le=512)
-    alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(16, ge=1, le=512, description="Width of the adapter: higher learns more and weighs more.")
+    alpha: float = Field(32.0, gt=0, description="Strength: what the adapter adds is multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs left out at random in training.")
     targets: tuple[str, ...] = Field((), description="Projections that get an adapter; empty: all linear layers of the blocks.")
-    learning_rate: float = Field(2e-4, gt=0, le=1)
-    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup_ratio: float = Field(0.05, ge=0, lt=1)
-    epochs: float = Field(3.0, gt=0, le=1000)
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Size of a training step at its largest.")
+    scheduler: Literal["constant", "linear", "cosine"] = Field("cosine", description="How the learning rate falls to the end.")
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises to its largest.")
+    epochs: float = Field(3.0, gt=0, le=1000, description="How often training goes through all rows.")
     max_steps: int = Field(0, ge=0, description="Stop after so many steps; 0: by epochs.")
-    batch_size: int = Field(16, ge=1, le=4096)
-    gradient_accumulation: int = Field(1, ge=1, le=4096)
-    seed: int = Field(17, ge=0, le=2**31)
+    batch_size: int = Field(16, ge=1, le=4096, description="Rows of a training step that are in memory together.")
+    gradient_accumulation: int = Field(1, ge=1, le=4096, description="Batches that make one training step.")
+    seed: int = Field(17, ge=0, le=2**31, description="The same seed, data and machine: the same adapter.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where the machine has it natively.")
 
     @field_validator("targets", mode="before")
@@ -140,9 +146,9 @@ class Export(Part):
 
 
 class Evaluate(Part):
-    perplexity_rows: int = Field(64, ge=1, le=100_000)
-    fact_rows: int = Field(64, ge=0, le=100_000)
-    max_new_tokens: int = Field(32, ge=1, le=4096)
+    perplexity_rows: int = Field(64, ge=1, le=100_000, description="Held-out rows whose responses are weighed.")
+    fact_rows: int = Field(64, ge=0, le=100_000, description="Held-out rows whose answer must hold the row's `fact`.")
+    max_new_tokens: int = Field(32, ge=1, le=4096, description="Longest answer that is waited for.")
 
 
 class Recipe(Part):
@@ -156,7 +162,7 @@ class Recipe(Part):
     adapters: tuple[Adapter, ...] = Field(min_length=1)
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
-    devices: tuple[str, ...] = Field(("cpu",), min_length=1)
+    devices: tuple[str, ...] = Field(("cpu",), min_length=1, description="Files of data/devices/ to make images for.")
 
     _check_name = field_validator("name")(_name)
 
@@ -197,41 +203,72 @@ def load(path: Path) -> Recipe:
 
 
 def parse(text: str, path: Path) -> Recipe:
-    """The recipe in `text`, which stands at `path`."""
+    """The recipe in `text`, which stands at `path`.
+
+    Raises:
+        RecipeError: the first of its problems.
+    """
+    recipe, found = read(text, path)
+    if recipe is not None:
+        return recipe
+    more = f" ({len(found) - 1} more after this.)" if len(found) > 1 else ""
+    raise RecipeError(f"{path}:{found[0].line}: {found[0].message}", f"{found[0].hint}{more}")
+
+
+@dataclass(frozen=True)
+class RecipeProblem:
+    """One thing wrong in a recipe, and where."""
+
+    place: tuple[str | int, ...]
+    """Path of the key; empty where the whole file is meant."""
+    line: int
+    message: str
+    hint: str
+
+
+def read(text: str, path: Path) -> tuple[Recipe | None, tuple[RecipeProblem, ...]]:
+    """The recipe in `text`, or everything that is wrong with it, the most telling first."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         found = re.search(r"\(at line (\d+)", str(exc))
-        line = found[1] if found else str(max(text.count("\n"), 1))
-        raise RecipeError(f"{path}:{line}: not TOML: {str(exc).split(' (at')[0]}.", "Correct that line.") from exc
-    recipe = _validated(Recipe, raw, text, path, ())
+        line = int(found[1]) if found else max(text.count("\n"), 1)
+        return None, (RecipeProblem((), line, f"not TOML: {str(exc).split(' (at')[0]}.", "Correct that line."),)
+    except RecursionError:
+        return None, (RecipeProblem((), 1, "not TOML: nested too deeply.", "Keep the recipe flat."),)
+    recipe, problems = _validated(Recipe, raw, text, ())
+    if recipe is None:
+        return None, problems
     for number, adapter in enumerate(recipe.adapters):
-        _validated(Finetune, {**recipe.finetune.model_dump(), **adapter.finetune}, text, path, ("adapters", number, "finetune"))
-    return _absolute(recipe, path.absolute().parent)
+        options = {**recipe.finetune.model_dump(), **adapter.finetune}
+        problems += _validated(Finetune, options, text, ("adapters", number, "finetune"))[1]
+    return (None, problems) if problems else (_absolute(recipe, path.absolute().parent), ())
 
 
-def _validated(part: type[Part], raw: dict, text: str, path: Path, prefix: tuple) -> Any:
+def _validated(part: type[Part], raw: dict, text: str, prefix: tuple) -> tuple[Any, tuple[RecipeProblem, ...]]:
     try:
-        return part.model_validate(raw)
+        return part.model_validate(raw), ()
     except ValidationError as exc:
-        raise _as_recipe_error(exc, part, text, path, prefix) from exc
+        errors = sorted(exc.errors(), key=lambda error: error["type"] != "extra_forbidden")  # a misspelt table is also a missing one
+        found = {_place(error, prefix): error for error in reversed(errors)}
+        lines = key_lines(text)
+        return None, tuple(_problem(found[place], place, part, nearest_line(lines, place), prefix) for place in reversed(found))
 
 
-def _as_recipe_error(exc: ValidationError, part: type[Part], text: str, path: Path, prefix: tuple) -> RecipeError:
-    errors = exc.errors()
-    error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a misspelt table is also a missing one
-    place = (*prefix, *(at for at in error["loc"] if not str(at).startswith(("tuple[", "function-", "constrained-", "float"))))
+def _place(error: Any, prefix: tuple) -> tuple:
+    return (*prefix, *(at for at in error["loc"] if not str(at).startswith(("tuple[", "function-", "constrained-", "float"))))
+
+
+def _problem(error: Any, place: tuple, part: type[Part], line: int, prefix: tuple) -> RecipeProblem:
     dotted = ".".join(str(at) for at in place) or "recipe"
-    where = f"{path}:{line_of(text, place)}"
-    more = f" ({len(errors) - 1} more after this.)" if len(errors) > 1 else ""
     match error["type"]:
         case "extra_forbidden":
             known = _fields_at(part, place[len(prefix) :][:-1])
-            return RecipeError(f"{where}: unknown key '{dotted}'.", f"Known keys here: {', '.join(known)}.{more}")
+            return RecipeProblem(place, line, f"unknown key '{dotted}'.", f"Known keys here: {', '.join(known)}.")
         case "missing":
-            return RecipeError(f"{where}: '{dotted}' is missing.", f"Add it; data/recipes/travel.toml shows every key.{more}")
+            return RecipeProblem(place, line, f"'{dotted}' is missing.", "Add it; data/recipes/travel.toml shows every key.")
     said = error["msg"].removeprefix("Value error, ")
-    return RecipeError(f"{where}: '{dotted}': {said}; got {_short(error['input'])}.", f"Correct that line.{more}")
+    return RecipeProblem(place, line, f"'{dotted}': {said}; got {_short(error['input'])}.", "Correct that line.")
 
 
 def _short(value: object) -> str:

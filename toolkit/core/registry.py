@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from toolkit.core.engine import Credentials
 from toolkit.core.reference import Reference
+from toolkit.core.registry_access import PASSWORD_HINT, authorization
 from toolkit.errors import PublishError, RegistryDenied
 
 MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+PAGE, PAGES = 100, 10
+"""Tags a page, and the most pages that are read."""
+CONFIG_BYTES = 4 << 20
+"""A larger configuration is nobody's image."""
 
 
 @dataclass(frozen=True)
@@ -25,58 +34,125 @@ class Stored:
 
     digest: str
     layers: tuple[str, ...]
+    """Digests of the layers as stored (compressed), base first."""
     bytes: int
-    """Bytes of its layers as stored (compressed)."""
+    """Bytes of its layers as stored."""
+    config: str = ""
+    """Digest of its configuration, which is also the id by which an engine knows the image."""
+    config_bytes: int = 0
+    sizes: tuple[int, ...] = ()
+    images: tuple[str, ...] = ()
+    """Digests of the images of an index; none: it is an image itself."""
 
 
-def stored(reference: Reference, credentials: Credentials | None, client: httpx.Client | None = None) -> Stored | None:
-    """What the registry holds under the reference; None where it holds nothing.
+class Conversation:
+    """Talking with a registry about one repository. Signs in when asked to, and stays signed in."""
 
-    Raises:
-        RegistryDenied: it does not let us in.
-        PublishError: it does not answer, or answers nonsense.
-    """
-    scheme = "http" if reference.is_loopback else "https"
-    url = f"{scheme}://{reference.host}/v2/{reference.repository}/manifests/{reference.tag}"
-    try:
-        with client or httpx.Client(timeout=30, follow_redirects=True) as session:
-            answer = session.get(url, headers={"Accept": ", ".join(MANIFESTS)})
+    def __init__(self, reference: Reference, credentials: Credentials | None, client: httpx.Client | None = None) -> None:
+        self.reference = reference
+        self._credentials = credentials
+        self._client = client or httpx.Client(timeout=30, follow_redirects=True)
+        self._base = f"{'http' if reference.is_loopback else 'https'}://{reference.host}/v2/{reference.repository}/"
+        self._signed_in: dict[str, str] = {}
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client.close()
+
+    def stored(self, tag: str = "") -> Stored | None:
+        """What the registry holds under a tag or digest; None where it holds nothing.
+
+        Raises:
+            RegistryDenied: it does not let us in.
+            PublishError: it does not answer, or answers nonsense.
+        """
+        answer = self._get(f"manifests/{tag or self.reference.tag}", ", ".join(MANIFESTS))
+        if answer.status_code == 404:
+            return None
+        self._let_in(answer)
+        manifest = _object(answer, self.reference)
+        layers, config = _listed(manifest, "layers"), manifest.get("config") or {}
+        return Stored(
+            digest=answer.headers.get("docker-content-digest", ""),
+            layers=tuple(str(layer.get("digest", "")) for layer in layers),
+            bytes=sum(int(layer.get("size", 0)) for layer in layers),
+            config=str(config.get("digest", "")),
+            config_bytes=int(config.get("size", 0)),
+            sizes=tuple(int(layer.get("size", 0)) for layer in layers),
+            images=tuple(str(image.get("digest", "")) for image in _listed(manifest, "manifests")),
+        )
+
+    def tags(self) -> list[str] | None:
+        """Tags of the repository, in the registry's order; None where it does not list them for us."""
+        found: list[str] = []
+        path = f"tags/list?n={PAGE}"
+        for _ in range(PAGES):
+            answer = self._get(path, "application/json")
+            if answer.status_code == 404 and b"NAME_UNKNOWN" in answer.content:
+                return []
+            if answer.status_code != 200:
+                return None
+            found += [str(tag) for tag in _object(answer, self.reference).get("tags") or []]
+            path = self._next_page(answer)
+            if not path:
+                break
+        return found
+
+    def _next_page(self, answer: httpx.Response) -> str:
+        target = answer.links.get("next", {}).get("url", "")
+        page = urljoin(str(answer.url), target)
+        return page if target and urlsplit(page).netloc == self.reference.host else ""
+
+    def layer_sizes(self, image: Stored) -> dict[str, int]:
+        """Bytes as stored of each layer, by its diff id: the id of its content unpacked, which the configuration lists."""
+        if not image.config or image.config_bytes > CONFIG_BYTES:
+            return {}
+        answer = self._get(f"blobs/{image.config}", "*/*")
+        if answer.status_code != 200:
+            return {}
+        ids = (_object(answer, self.reference).get("rootfs") or {}).get("diff_ids") or []
+        return dict(zip(map(str, ids), image.sizes, strict=True)) if len(ids) == len(image.sizes) else {}
+
+    def _get(self, path: str, accept: str) -> httpx.Response:
+        url = urljoin(self._base, path)
+        try:
+            answer = self._client.get(url, headers={"Accept": accept, **self._signed_in})
             if answer.status_code == 401:
                 wanted = answer.headers.get("www-authenticate", "")
-                headers = {"Accept": ", ".join(MANIFESTS), "Authorization": _authorization(session, wanted, reference, credentials)}
-                answer = session.get(url, headers=headers)
-    except httpx.HTTPError as exc:
-        raise PublishError(
-            f"The registry {reference.host} does not answer: {exc}", "Check its name and your network, then `edge resume` the run."
-        ) from exc
-    if answer.status_code in (401, 403):
-        raise RegistryDenied(f"The registry refused the credentials for {reference}.", "Give --username and --password-stdin.")
-    if answer.status_code == 404:
-        return None
-    if answer.status_code != 200:
-        raise PublishError(f"The registry answered {answer.status_code} for {reference}.", "Try again; if it stays, ask its keeper.")
-    manifest = answer.json()
-    layers = manifest.get("layers", [])
-    return Stored(answer.headers.get("docker-content-digest", ""), tuple(x["digest"] for x in layers), sum(x["size"] for x in layers))
+                self._signed_in = {"Authorization": authorization(self._client, wanted, self.reference, self._credentials)}
+                answer = self._client.get(url, headers={"Accept": accept, **self._signed_in})
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise PublishError(
+                f"The registry {self.reference.host} does not answer: {exc}",
+                "Check its name and your network, then try again (`edge resume` goes on with a run).",
+            ) from exc
+        return answer
 
-
-def _authorization(session: httpx.Client, wanted: str, reference: Reference, credentials: Credentials | None) -> str:
-    pair = (credentials.username, credentials.password) if credentials else None
-    if wanted.lower().startswith("basic"):
-        if pair is None:
-            raise RegistryDenied(
-                f"The registry {reference.host} wants a user name and a password.", "Give --username and --password-stdin."
+    def _let_in(self, answer: httpx.Response) -> None:
+        if answer.status_code in (401, 403):
+            raise RegistryDenied(f"The registry refused the credentials for {self.reference}.", PASSWORD_HINT)
+        if answer.status_code != 200:
+            raise PublishError(
+                f"The registry answered {answer.status_code} for {self.reference}.", "Try again; if it stays, ask its keeper."
             )
-        return "Basic " + base64.b64encode(":".join(pair).encode()).decode()
-    fields = dict(re.findall(r'(\w+)="([^"]*)"', wanted))
-    if "realm" not in fields:
-        raise PublishError(
-            f"The registry {reference.host} asks for a way in that we do not know: {wanted!r}.",
-            "Use one with basic or token authentication.",
-        )
-    asked = {"service": fields.get("service", ""), "scope": f"repository:{reference.repository}:pull"}
-    answer = session.get(fields["realm"], params=asked, auth=pair)
-    if answer.status_code != 200:
-        raise RegistryDenied(f"The registry refused the credentials for {reference}.", "Give --username and --password-stdin.")
-    token = answer.json()
-    return f"Bearer {token.get('access_token') or token.get('token')}"
+
+
+def _object(answer: httpx.Response, reference: Reference) -> Mapping:
+    with suppress(ValueError):
+        value = answer.json()
+        if isinstance(value, dict):
+            return value
+    raise PublishError(f"What answers at {reference.host} is no registry.", "Check the host and its port.")
+
+
+def _listed(manifest: Mapping, key: str) -> list[Mapping]:
+    return [entry for entry in manifest.get(key) or [] if isinstance(entry, dict)]
+
+
+def newest_first(tags: list[str]) -> list[str]:
+    """Tags by the numbers in them, greatest first: builds are numbered, and registries do not say when a tag was pushed."""
+    return sorted(
+        tags, key=lambda tag: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", tag)], reverse=True
+    )

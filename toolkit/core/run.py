@@ -18,7 +18,7 @@ from toolkit.core import events as ev
 from toolkit.core.files import write_json
 from toolkit.errors import RunBusy, RunError, RunMissing, RunTooNew
 
-KINDS = ("build", "package", "publish")
+KINDS = ("build", "package", "publish", "export")
 ENDINGS = ("finished", "failed", "stopped", "interrupted")
 POLL_SECONDS = 0.1
 
@@ -35,11 +35,14 @@ class StepState:
     unit: str = ""
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    """`[done, total]` of each part under way, such as the layers of a push."""
     started_at: float | None = None
     seconds: float | None = None
     cached: bool = False
     error: str = ""
     hint: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ class RunState:
             case ev.StepProgress():
                 known = self.steps.get(event.step) or StepState(event.step, "running")
                 seen = {"done": event.done, "total": event.total, "unit": event.unit, "message": event.message or known.message}
-                return self._step(replace(known, metrics={**known.metrics, **event.metrics}, **seen))
+                measured = {"metrics": {**known.metrics, **event.metrics}, "parts": event.parts or known.parts}
+                return self._step(replace(known, **measured, **seen))
+            case ev.MachineSampled():
+                return self
             case ev.ArtifactWritten():
                 others = tuple(a for a in self.artifacts if (a.step, a.path) != (event.step, event.path))
                 return replace(self, artifacts=(*others, event))
@@ -98,7 +104,7 @@ class RunState:
                 return self._step(replace(known, status="finished", **facts))
             case ev.StepFailed():
                 known = self.steps.get(event.step) or StepState(event.step)
-                failed = self._step(replace(known, status="failed", error=event.error, hint=event.hint))
+                failed = self._step(replace(known, status="failed", error=event.error, hint=event.hint, cause=event.cause))
                 return replace(failed, status="failed", problem=f"{event.step}: {event.error}", hint=event.hint)
             case ev.RunFinished():
                 return replace(self, status="finished")
@@ -229,22 +235,36 @@ class Run:
 
 
 _PROGRESS = b'{"type":"StepProgress"'
+_SAMPLE = b'{"type":"MachineSampled"'
 _NO_METRICS = b'"metrics":{}'
 
 
 def fold(path: Path) -> RunState:
-    """The state a file of events adds up to.
+    """The state a file of events adds up to."""
+    return fold_on(RunState(), path, 0)[0]
+
+
+def fold_on(state: RunState, path: Path, offset: int) -> tuple[RunState, int]:
+    """The state after the whole lines of the file from `offset` on, and where the next look starts.
 
     Of a series of progress lines only the last is parsed, and the last that measured something: a million of them cost no more
-    than being read.
+    than being read. Samples of the machine change no state but its time.
     """
-    state, progress, measured = RunState(), b"", b""
+    progress, measured, sample = b"", b"", b""
     try:
         source = open(path, "rb")  # noqa: SIM115  closed below
     except FileNotFoundError:
-        return state
+        return state, offset
     with source:
+        source.seek(offset)
         for line in source:
+            if not line.endswith(b"\n"):
+                break  # torn, or being written
+            offset += len(line)
+            if line.startswith(_SAMPLE):
+                sample = line
+                continue
+            sample = b""
             if line.startswith(_PROGRESS):
                 progress = line
                 if _NO_METRICS not in line:
@@ -252,11 +272,11 @@ def fold(path: Path) -> RunState:
                 continue
             state = _folded(_folded(_folded(state, measured), progress), line)
             progress = measured = b""
-    return _folded(_folded(state, measured), progress)
+    return _folded(_folded(_folded(state, measured), progress), sample), offset
 
 
 def _folded(state: RunState, line: bytes) -> RunState:
-    event = ev.from_line(line) if line.endswith(b"\n") else None
+    event = ev.from_line(line) if line else None
     return state.after(event) if event else state
 
 

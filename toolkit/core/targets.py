@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from toolkit.core import device, lifecycle, packaging, publishing, reference
+from toolkit.core import device, exporting, lifecycle, packaging, publishing, reference
 from toolkit.core.engine import LABEL, ChatHost, Image
 from toolkit.core.files import folder_bytes
 from toolkit.core.run import Run, new_run
+from toolkit.core.serving import Limits, Serving, serving, start_serving
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ChatError, EngineMissing, PublishError, RunError, RunMissing
 
@@ -33,8 +36,24 @@ class ChatTarget:
 
     host: ChatHost
     name: str
-    memory_mb: int
-    cpus: float
+    served: str
+    """The very image by its id, or the folder."""
+    limits: Limits = Limits()
+    """Of the device it was made for."""
+    device: str = ""
+    adapters: tuple[str, ...] = ()
+    max_length: int = 0
+    """Prompt and answer together, in tokens; 0: unknown."""
+    needed_mb: int = 0
+    """Memory it needs at full length, by its files; 0: unknown."""
+
+    def start(self, limits: Limits | None = None, port: int = 0) -> Serving:
+        """Start its server, hardened; it is not ready yet."""
+        return start_serving(self.host, self.served, limits or self.limits, self.needed_mb, port)
+
+    def serving(self, limits: Limits | None = None, port: int = 0) -> AbstractContextManager[Serving]:
+        """Serve it for as long as a block lasts."""
+        return serving(self.host, self.served, limits or self.limits, self.needed_mb, port)
 
     def check_adapter(self, adapter: str, models: list[str]) -> None:
         """Raises ChatError where the adapter is not among the served models."""
@@ -80,11 +99,31 @@ def start_publish(bench: Workbench, name: str, target: str, username: str, secre
     """
     reference.parse(target)  # before the engine is asked anything
     source, image = find_image(bench, name)
-    default_tag = source.rpartition(":")[2] if ":" in source else "latest"
-    parsed = reference.parse(target, default_tag)
+    parsed = reference.parse(target, default_tag(source))
     recipe = image.labels.get(f"{LABEL}.recipe", "image")
     run = new_run(bench.settings.runs, "publish", recipe, lambda _: publishing.request(image, source, parsed, username))
     lifecycle.start(bench.host_driver(secrets), run)
+    return run
+
+
+def default_tag(source: str) -> str:
+    """The tag that an image keeps in a registry where none is given."""
+    return source.rpartition(":")[2] if ":" in source.rpartition("/")[2] else "latest"
+
+
+def start_export(bench: Workbench, name: str, file: Path, overwrite: bool = False) -> Run:
+    """Start saving an image to a file.
+
+    Raises:
+        PublishError: no such image, or the file cannot be written or is there.
+        DiskError: it does not fit.
+        EngineMissing: no engine answers.
+    """
+    exporting.check_file(file, overwrite)  # before the engine is asked anything
+    source, image = find_image(bench, name)
+    recipe = image.labels.get(f"{LABEL}.recipe", "image")
+    run = new_run(bench.settings.runs, "export", recipe, lambda _: exporting.request(image, source, file, overwrite))
+    lifecycle.start(bench.host_driver(b""), run)
     return run
 
 
@@ -112,7 +151,7 @@ def chat_target(bench: Workbench, name: str) -> ChatTarget:
     if package:
         options = package.request["steps"][0]["options"]
         if options["engine"] == "local":
-            return ChatTarget(bench.local_chat(), str(packaging.content_folder(package)), 0, 0)
+            return _local_target(bench, package)
         return _image_target(bench, options["tag"])
     return _image_target(bench, name)
 
@@ -122,8 +161,26 @@ def _image_target(bench: Workbench, name: str) -> ChatTarget:
     image = engine.find(name)
     if image is None or image.labels.get(f"{LABEL}.kind") != "image":
         raise ChatError(f"There is no packaged image '{name}' in the engine.", "`edge images` lists them; `edge package RUN` makes one.")
-    known = device.catalogue(bench.settings.devices).get(image.labels.get(f"{LABEL}.device", ""))
-    return ChatTarget(engine, name, known.memory_mb if known else 0, known.cpus if known else 0)
+    made_for = image.labels.get(f"{LABEL}.device", "")
+    adapters = tuple(filter(None, image.labels.get(f"{LABEL}.adapters", "").split(",")))
+    numbers = [int(image.labels.get(f"{LABEL}.{key}") or 0) for key in ("max_length", "memory_mb")]
+    return ChatTarget(engine, name, image.id, _limits(bench, made_for), made_for, adapters, *numbers)
+
+
+def _local_target(bench: Workbench, package: Run) -> ChatTarget:
+    """A plain process of this machine: no limits are set on it."""
+    content = packaging.content_folder(package)
+    try:
+        config = json.loads((content / "device.json").read_text("utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ChatError(f"The packaged folder {content} cannot be read: {exc}.", "`edge package` its build again.") from exc
+    numbers = [int(config.get(key, 0)) for key in ("max_length", "memory_mb")]
+    return ChatTarget(bench.local_chat(), package.id, str(content), Limits(), config["device"], tuple(config["adapters"]), *numbers)
+
+
+def _limits(bench: Workbench, name: str) -> Limits:
+    known = device.catalogue(bench.settings.devices).get(name)
+    return Limits(known.memory_mb, known.cpus) if known else Limits()
 
 
 def _run_or_none(bench: Workbench, name: str) -> Run | None:

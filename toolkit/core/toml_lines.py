@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -38,7 +39,11 @@ def key_lines(text: str) -> dict[Path, int]:
 
 def line_of(text: str, path: Path) -> int:
     """The line of the path, or of the nearest thing around it that has one; 1 where nothing has."""
-    lines = key_lines(text)
+    return nearest_line(key_lines(text), path)
+
+
+def nearest_line(lines: Mapping[Path, int], path: Path) -> int:
+    """As `line_of`, for text whose lines are known."""
     while path:
         if path in lines:
             return lines[path]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from toolkit.core.engine import BuildEngine, ChatHost, ImageEngine
+from toolkit.core.files import Disk, disk_of
+from toolkit.core.machine import Sampler
 from toolkit.core.run import Run, all_runs, find_run
 from toolkit.settings import Settings
 
@@ -27,6 +30,11 @@ class Workbench:
     """Fetch an `azureml://` model asset into a folder, and say how far it is."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch; ages and estimates are told by it."""
+
+    sampler: Callable[[], Sampler] = Sampler
+    """Makes one that says how busy this machine is."""
+    disk: Callable[[Path], Disk] = disk_of
+    """The disk that a path is or will be on."""
 
     def runs(self) -> list[Run]:
         return all_runs(self.settings.runs)

@@ -2,50 +2,101 @@
 
 from __future__ import annotations
 
-from textual import on
-from textual.app import App
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual import events, on
+from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.driver import Driver
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar
 
 from toolkit.core.workbench import Workbench
 from toolkit.tui import messages
-from toolkit.tui.pace import NORMAL, Pace
+from toolkit.tui.connection import pace_for
+from toolkit.tui.pace import NORMAL, SLOW, Pace
+from toolkit.tui.palette import commands
 from toolkit.tui.places import PLACES
+from toolkit.tui.screens.small import TooSmall, is_too_small
 from toolkit.tui.themes import THEMES, first_theme, other_theme
+from toolkit.tui.widgets.plain_scrollbar import PlainScrollBar
+
+if TYPE_CHECKING:
+    from toolkit.tui.terminal import EdgeDriver
+
+ScrollBar.renderer = PlainScrollBar
 
 
 class EdgeApp(App[None]):
     """From a recipe to a pushed image, over SSH."""
 
     TITLE = "edge"
-    CSS_PATH = "edge.tcss"
+    CSS_PATH = ["edge.tcss", "standard.tcss"]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
     BINDINGS = [
         *(Binding(place.key, f"go('{place.name}')", place.title, show=False) for place in PLACES),
         Binding("question_mark,f1", "help", "Keys", key_display="?"),
         Binding("ctrl+t", "change_theme", "Light or dark", show=False),
-        Binding("ctrl+q", "quit", "Quit", show=False),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
     def __init__(self, bench: Workbench, pace: Pace | None = None) -> None:
-        super().__init__()
+        is_colourless = "NO_COLOR" in os.environ
+        super().__init__(ansi_color=True if is_colourless else None)
         self.bench = bench
         self.pace = pace or NORMAL
         """In force now; screens ask for it each time."""
         self.measures_connection = pace is None
+        """The terminal's round trip decides, until a person does."""
+        self.terminal: EdgeDriver | None = None
+        """The real terminal, where there is one."""
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = first_theme(bench.settings.theme)
+        self.theme = first_theme(bench.settings.theme, is_colourless=is_colourless)
         self.set_pace(self.pace)
 
     def on_mount(self) -> None:
         self.action_go("home")
 
+    def get_driver_class(self) -> type[Driver]:
+        """A terminal that times its connection and is left at once."""
+        from toolkit.tui.terminal import EdgeDriver
+
+        return EdgeDriver
+
+    def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
+        return commands(self)
+
     def set_pace(self, pace: Pace) -> None:
         self.pace = pace
         self.animation_level = "none" if pace.is_slow else "basic"
         self.set_class(pace.is_slow, "-slow")
+        if self.terminal:
+            self.terminal.spare(pace.is_slow)
+
+    def action_change_pace(self) -> None:
+        """The person knows better than any measurement."""
+        self.measures_connection = False
+        self.set_pace(NORMAL if self.pace.is_slow else SLOW)
+
+    @on(messages.ConnectionMeasured)
+    def follow_connection(self, message: messages.ConnectionMeasured) -> None:
+        measured = pace_for(message.round_trip)
+        if self.measures_connection and measured != self.pace:
+            self.set_pace(measured)
+
+    @on(events.Resize)
+    def tell_a_window_that_is_too_small(self, event: events.Resize) -> None:
+        if is_too_small(event.size):
+            if not isinstance(self.screen, TooSmall):
+                self.push_screen(TooSmall(event.size))
+            else:
+                self.screen.tell(event.size)
+        elif isinstance(self.screen, TooSmall):
+            self.pop_screen()
 
     def action_go(self, name: str) -> None:
         """Go to a place; it stays as it was left."""

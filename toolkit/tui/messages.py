@@ -47,3 +47,10 @@ class Publish(Message):
     """Open the publishing of an image."""
 
     reference: str
+
+
+@dataclass
+class ConnectionMeasured(Message):
+    """The terminal answered: so many seconds there and back. From the driver to the app."""
+
+    round_trip: float

@@ -1,4 +1,4 @@
-"""Two themes of our own, and the terminal's sixteen colours where it has no more."""
+"""Dark and light, in true colour and in the terminal's own sixteen colours where it has no more."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ DARK = Theme(
     warning="#e0a72e",
     error="#ff7b72",
     dark=True,
+    variables={
+        "line": "#3f4852",
+        "field": "#1f2730",
+        "bar": "#1f2730",
+        "scroll-thumb": "#515964",
+        "scroll-track": "#151b23",
+        "block-cursor-blurred-background": "#2a3542",
+        "block-cursor-blurred-foreground": "#d6dde6",
+        "input-selection-background": "#2d4f76",
+        "screen-selection-background": "#2d4f76",
+    },
 )
 LIGHT = Theme(
     name="edge-light",
@@ -34,15 +45,78 @@ LIGHT = Theme(
     warning="#8a5a00",
     error="#c1121f",
     dark=False,
+    variables={
+        "line": "#aab4bf",
+        "field": "#e9edf1",
+        "bar": "#e4e9ee",
+        "scroll-thumb": "#8d98a4",
+        "scroll-track": "#e9edf1",
+        "block-cursor-blurred-background": "#d3dbe4",
+        "block-cursor-blurred-foreground": "#1f2328",
+        "input-selection-background": "#b9d7f5",
+        "screen-selection-background": "#b9d7f5",
+    },
 )
-THEMES = (DARK, LIGHT)
-SIXTEEN = {"dark": "ansi-dark", "light": "ansi-light"}
 
 
-def first_theme(wanted: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The theme to open with: as chosen, else as the terminal says its background is, else dark."""
+def _sixteen(shade: str, ink: str, paper: str, blue: str) -> Theme:
+    """The terminal's own colours: its background and foreground, and the eight that every palette keeps legible on them."""
+    return Theme(
+        name=f"edge-16-{shade}",
+        ansi=True,
+        primary=blue,
+        secondary="ansi_cyan",
+        accent="ansi_magenta",
+        foreground="ansi_default",
+        background="ansi_default",
+        surface="ansi_default",
+        panel="ansi_default",
+        boost="ansi_default",
+        success="ansi_green",
+        warning="ansi_yellow",
+        error="ansi_red",
+        dark=shade == "dark",
+        variables={
+            "line": "ansi_default",
+            "field": "ansi_default",
+            "bar": "ansi_default",
+            "scroll-thumb": blue,
+            "scroll-track": "ansi_default",
+            "ansi-background": paper,
+            "ansi-foreground": ink,
+            "text-muted": "ansi_default",
+            "text-disabled": "ansi_default",
+            "border": blue,
+            "border-blurred": "ansi_default",
+            "panel-lighten-2": "ansi_default",
+            "block-cursor-foreground": paper,
+            "block-cursor-background": ink,
+            "block-cursor-blurred-background": "ansi_default",
+            "block-cursor-blurred-foreground": "ansi_default",
+            "block-cursor-blurred-text-style": "underline",
+            "footer-key-foreground": blue,
+            "input-cursor-foreground": paper,
+            "input-cursor-background": ink,
+            "input-selection-foreground": paper,
+            "input-selection-background": ink,
+            "screen-selection-foreground": paper,
+            "screen-selection-background": ink,
+        },
+    )
+
+
+DARK_16 = _sixteen("dark", ink="ansi_white", paper="ansi_black", blue="ansi_bright_blue")
+LIGHT_16 = _sixteen("light", ink="ansi_black", paper="ansi_white", blue="ansi_blue")
+THEMES = (DARK, LIGHT, DARK_16, LIGHT_16)
+
+
+def first_theme(wanted: str, environ: Mapping[str, str] = os.environ, is_colourless: bool = False) -> str:
+    """The theme to open with: as chosen, else as the terminal says its background is, else dark.
+
+    Without colours (`NO_COLOR`) it is one that leaves the terminal's own ink and paper alone.
+    """
     shade = wanted or ("light" if _has_light_background(environ) else "dark")
-    return SIXTEEN[shade] if has_few_colours(environ) else f"edge-{shade}"
+    return f"edge-16-{shade}" if is_colourless or has_few_colours(environ) else f"edge-{shade}"
 
 
 def other_theme(theme: str) -> str:

@@ -351,3 +351,23 @@ def test_a_step_works_with_telemetry_off_and_in_a_home_of_its_own():
     seen = run_steps._environment(Path("."), Path("/home/of/step"))
     assert {seen[name] for name in ("OLIVE_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "CI")} == {"1"}
     assert seen["HOME"] == "/home/of/step" and seen["HF_HOME"].startswith("/home/of/step")
+
+
+def test_the_machine_is_sampled_while_the_run_goes_on_and_not_after_its_last_word(bench):
+    run = bench.make_run("0001-build", finetune={"do": "sleep"})
+    program = subprocess.Popen([*bench.command(run), "--sample-seconds", "0.01"])
+    until(lambda: sum(isinstance(event, events.MachineSampled) for event in story(run)) > 2)
+    until(lambda: any(isinstance(event, events.StepProgress) for event in story(run)))
+    (run / events.STOP_FILE).touch()
+    program.terminate()
+    assert program.wait(timeout=60) == 143
+    assert isinstance(last(run), events.RunStopped)
+    sample = next(event for event in story(run) if isinstance(event, events.MachineSampled))
+    assert 0 <= sample.cpu <= 1 and 0 < sample.memory <= sample.memory_total
+
+
+def test_sampling_changes_no_key_of_a_step(bench):
+    first, second = bench.make_run("0001-build"), bench.make_run("0002-build")
+    assert bench.build(first) == 0
+    assert subprocess.run([*bench.command(second), "--sample-seconds", "0.01"], timeout=60).returncode == 0
+    assert set(cached(second).values()) == {True}

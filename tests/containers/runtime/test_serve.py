@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -29,7 +31,13 @@ def test_streams_role_then_words_then_usage(served: Served) -> None:
     assert [chunk["choices"][0]["delta"] for chunk in (hello, there)] == [{"content": "hello "}, {"content": "there "}]
     assert last["choices"][0]["finish_reason"] == "stop"
     assert last["usage"]["completion_tokens"] == 3
-    assert set(last["timings"]) == {"queued_ms", "first_token_ms", "tokens_per_second"}
+    assert set(last["timings"]) == {"queued_ms", "first_token_ms", "tokens_per_second", "memory_bytes"}
+
+
+def test_an_answer_says_what_memory_the_server_holds(served: Served) -> None:
+    resident = served.ask("say: hi").json()["timings"]["memory_bytes"]
+    pages = int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1])
+    assert resident == pytest.approx(pages * resource.getpagesize(), rel=0.2)
 
 
 def test_sends_usage_apart_where_asked(served: Served) -> None:

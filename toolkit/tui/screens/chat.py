@@ -1,9 +1,455 @@
-"""(being written)"""
+"""Chat with the very image that will be pushed: streamed answers and what they took, one model or two side by side."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from textual import getters, on, work
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from toolkit.core import batch, transcript
+from toolkit.core.chat import Conversation, Finished, Sampling, Token
+from toolkit.core.chatroom import Chatroom, Seat, Wanted
+from toolkit.core.targets import ChatTarget, Packaged, packaged
+from toolkit.core.workbench import Workbench
+from toolkit.errors import ToolkitError
 from toolkit.tui.screens.base import EdgeScreen
+from toolkit.tui.screens.batch import BatchScreen
+from toolkit.tui.screens.chat_settings import ChatSettings, ChatSettingsScreen
+from toolkit.tui.widgets.chat_input import ChatInput
+from toolkit.tui.widgets.chat_models import ChooseModel, ModelList
+from toolkit.tui.widgets.chat_side import ANSWERING, EMPTY, ENDED, READY, STARTING, ChatSide, Failed
+from toolkit.tui.widgets.dialogs import AskText
+
+LETTERS_A_TOKEN = 4
+"""Rule of thumb for a first word on a long paste; the server counts for certain."""
+MOST_OF_A_FRAME = 0.25
+"""Share of the time that drawing an answer may take; a slower picture comes less often."""
 
 
 class ChatScreen(EdgeScreen):
     place = "chat"
+    CSS_PATH = "chat.tcss"
+    AUTO_FOCUS = ""
+    BINDINGS = [
+        Binding("ctrl+g", "stop", "Stop"),
+        Binding("ctrl+r", "regenerate", "Again"),
+        Binding("ctrl+l", "edit", "Edit last"),
+        Binding("ctrl+o", "choose_model", "Model"),
+        Binding("ctrl+n", "new_conversation", "New"),
+        Binding("ctrl+s", "restart", "Start again"),
+    ]
+    left = getters.query_one("#left", ChatSide)
+    right = getters.query_one("#right", ChatSide)
+    input = getters.query_one(ChatInput)
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__(bench)
+        self.room = Chatroom(bench)
+        self.settings = ChatSettings()
+        self._rows: Sequence[Packaged] = ()
+        self._frames: Timer | None = None
+        self._skip = 0
+        self._first = ""
+        """Whom to talk with as soon as the screen is there."""
+        self._after_start = ""
+        """A question that waits for its model to start."""
+
+    def body(self) -> Sequence[Widget]:
+        return (
+            Horizontal(ChatSide("left"), ChatSide("right"), id="sides"),
+            Static("", id="sampling", classes="muted", markup=False),
+            ChatInput(),
+        )
+
+    def on_mount(self) -> None:
+        self.right.display = False
+        self._show_sampling()
+        if self._first:
+            self.choose(self._first)
+        self.on_screen_resume()
+
+    def on_screen_resume(self) -> None:
+        if not self.query(ChatSide):
+            return  # the first time it comes before there is anything
+        if self.left.state == EMPTY:
+            self._list_models()
+        self._keep_painting()
+
+    def on_screen_suspend(self) -> None:
+        """What comes meanwhile waits in the inboxes; the conversation and its server stay."""
+        self._stop_painting()
+
+    def on_unmount(self) -> None:
+        self._stop_asking()
+        threading.Thread(target=self.room.end_others, args=([],), daemon=True).start()  # quitting never waits for it
+
+    @property
+    def sides(self) -> list[ChatSide]:
+        """Those in use."""
+        return [side for side in (self.left, self.right) if side.display]
+
+    def choose(self, target: str) -> None:
+        """Talk with this image or run; a talk under way with it goes on."""
+        if not self.query(ChatSide):
+            self._first = target
+            return
+        if self.left.wanted is None or self.left.wanted.reference != target or self.left.state == ENDED:
+            self._start(self.left, self._under_limits(Wanted(target)), True)
+
+    # -- models -----------------------------------------------------------------------------------------------------
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="models")
+    def _list_models(self) -> None:
+        rows = packaged(self.bench)
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._offer, rows)
+
+    def _offer(self, rows: Sequence[Packaged]) -> None:
+        self._rows = rows
+        for side in self.sides:
+            side.offer(rows)
+        if self.left.state == EMPTY:
+            self.left.models.focus()
+
+    @on(ModelList.Chosen)
+    def model_chosen(self, event: ModelList.Chosen) -> None:
+        side = next(side for side in (self.left, self.right) if side in event._sender.ancestors)
+        self._start(side, self._under_limits(event.wanted), True)
+
+    def action_choose_model(self) -> None:
+        self._choose_for(self.left if len(self.sides) == 1 or not self.right.has_focus_within else self.right)
+
+    @work(exclusive=True, group="choosing")
+    async def _choose_for(self, side: ChatSide) -> None:
+        rows = await self.run_worker(partial(packaged, self.bench), thread=True, exit_on_error=False, group="models").wait()
+        wanted = await self.app.push_screen_wait(ChooseModel("Talk with:", rows))
+        if wanted is None:
+            return
+        side.display = True
+        self._start(side, self._under_limits(wanted), True)
+
+    def _under_limits(self, wanted: Wanted) -> Wanted:
+        return Wanted(wanted.reference, wanted.adapter, self.settings.memory_mb, self.settings.cpus)
+
+    def _start(self, side: ChatSide, wanted: Wanted, is_new: bool = False) -> None:
+        """Seat a side; a new model begins a new conversation."""
+        self.clear_problem()
+        if side.conversation is not None:
+            side.conversation.stop()
+        if is_new:
+            side.clear()
+        side.starts(wanted)
+        self.input.focus()
+        self._take_seat(side, wanted)
+
+    def _take_seat(self, side: ChatSide, wanted: Wanted) -> None:
+        def work() -> None:
+            worker = get_current_worker()
+            try:
+                hear(side, self.room.take_seat(wanted, lambda target: hear(side, target), lambda: worker.is_cancelled))
+            except ToolkitError as exc:
+                if not worker.is_cancelled:
+                    hear(side, Failed(exc))
+
+        self.run_worker(work, thread=True, exclusive=True, exit_on_error=False, group=f"serve-{side.id}")
+
+    def action_restart(self) -> None:
+        for side in self.sides:
+            if side.state == ENDED and side.wanted is not None:
+                self._start(side, self._under_limits(side.wanted))
+
+    @work(thread=True, exit_on_error=False, group="ending")
+    def _end_unused(self, kept: list) -> None:
+        self.room.end_others(kept)
+
+    # -- asking -----------------------------------------------------------------------------------------------------
+
+    @on(ChatInput.Sent)
+    def send(self, event: ChatInput.Sent) -> None:
+        """Ask everybody in use; where a server has ended it is started again first."""
+        states = {side.state for side in self.sides}
+        if ANSWERING in states or EMPTY in states:
+            self.notify("Wait for the answer, or stop it with ctrl+g." if ANSWERING in states else "Choose a model first: ctrl+o.")
+            return
+        self.input.take()
+        if states != {READY}:
+            self._after_start = event.text
+            self.action_restart()
+            return
+        self._ask(event.text)
+
+    def _ask(self, text: str) -> None:
+        self.clear_problem()
+        for side in self.sides:
+            side.asks(text)
+            self._listen(side, side.seat, side.conversation, text, self.settings.sampling)
+        self._keep_painting()
+        self.refresh_bindings()
+
+    def _listen(self, side: ChatSide, seat: Seat, conversation: Conversation, text: str, sampling: Sampling) -> None:
+        def work() -> None:
+            try:
+                for piece in conversation.ask(text, seat.wanted.adapter, sampling):
+                    if isinstance(piece, Token):
+                        side.inbox.append(piece.text)
+                    else:
+                        hear(side, piece)
+            except ToolkitError as exc:
+                hear(side, Failed(exc, _is_served(seat)))
+
+        self.run_worker(work, thread=True, exit_on_error=False, group=f"ask-{side.id}")
+
+    @on(ChatSide.Heard)
+    def heard(self, event: ChatSide.Heard) -> None:
+        self._read_inbox(event.side)
+
+    def _read_inbox(self, side: ChatSide) -> None:
+        words = []
+        while side.inbox:
+            said = side.inbox.popleft()
+            if isinstance(said, str):
+                words.append(said)
+                continue
+            self._grow(side, words)
+            self._hear(side, said)
+        self._grow(side, words)
+
+    def _grow(self, side: ChatSide, words: list[str]) -> None:
+        if words:
+            side.chat_log.grow("".join(words))
+            words.clear()
+
+    def _hear(self, side: ChatSide, said: Finished | ChatTarget | Seat | Failed) -> None:
+        if isinstance(said, ChatTarget):
+            side.found(said)
+        elif isinstance(said, Seat):
+            self._seated(side, said)
+        elif isinstance(said, Finished):
+            self._answered(side, said)
+        else:
+            self._failed(side, said)
+        self.refresh_bindings()
+
+    def _seated(self, side: ChatSide, seat: Seat) -> None:
+        side.seated(seat, self.settings.system)
+        self._end_unused([other.seat.serving for other in (self.left, self.right) if other.seat is not None])
+        if self._after_start and all(each.state == READY for each in self.sides):
+            question, self._after_start = self._after_start, ""
+            self._ask(question)
+
+    def _answered(self, side: ChatSide, finished: Finished) -> None:
+        if side.conversation.turns and side.conversation.turns[-1].finished is finished:
+            side.answered(finished, self.size.width // len(self.sides) < 70)
+        else:  # stopped before its first word
+            self._give_back(side.question)
+            side.failed(True)
+        if not any(each.state == ANSWERING for each in self.sides):
+            self._stop_painting()
+
+    def _failed(self, side: ChatSide, failed: Failed) -> None:
+        was_starting = side.state == STARTING
+        question = self._after_start if was_starting else side.question
+        self._after_start = ""
+        if was_starting:
+            side.did_not_start()
+        else:
+            side.failed(failed.is_served)
+        self._give_back(question)
+        self.tell_problem(failed.problem)
+
+    def _give_back(self, question: str) -> None:
+        """What was typed, unless something new is being typed."""
+        if question and not self.input.text:
+            self.input.give(question)
+
+    def _keep_painting(self) -> None:
+        for side in self.sides:
+            self._read_inbox(side)
+        if self._frames is None and any(side.state == ANSWERING for side in self.sides):
+            self._frames = self.set_interval(self.pace.frame_seconds, self._paint)
+
+    def _stop_painting(self) -> None:
+        if self._frames is not None:
+            self._frames.stop()
+            self._frames = None
+
+    def _paint(self) -> None:
+        """One picture of what came; where drawing is slow, some are left out."""
+        if self._skip > 0:
+            self._skip -= 1
+            return
+        for side in self.sides:
+            self._read_inbox(side)
+        cost = sum(side.chat_log.paint_seconds for side in self.sides)
+        self._skip = int(cost / MOST_OF_A_FRAME / self.pace.frame_seconds)
+
+    # -- what a person does to a chat -------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        states = [side.state for side in self.sides] if self.query(ChatSide) else []
+        if action == "stop":
+            return ANSWERING in states
+        if action == "restart":
+            return ENDED in states
+        if action in ("regenerate", "edit"):
+            return ANSWERING not in states and any(side.turns for side in self.sides)
+        return True
+
+    def _stop_asking(self) -> None:
+        for side in (self.left, self.right):
+            if side.conversation is not None:
+                side.conversation.stop()
+
+    def action_stop(self) -> None:
+        self._stop_asking()
+
+    @on(ChatInput.Left)
+    def leave_input(self) -> None:
+        """Escape stops an answer; where there is none, it leaves the field for the keys of the conversation."""
+        if any(side.state == ANSWERING for side in self.sides):
+            self.action_stop()
+            return
+        (self.left.chat_log if self.left.wanted else self.left.models).focus()
+
+    @on(ChatInput.Folded)
+    def warn_of_length(self, event: ChatInput.Folded) -> None:
+        tokens = event.characters // LETTERS_A_TOKEN
+        longest = min((side.target.max_length for side in self.sides if side.target and side.target.max_length), default=0)
+        if longest and tokens > longest:
+            self.tell_problem(f"That is about {tokens:,} tokens, and question and answer together may be {longest:,} here. Shorten it.")
+
+    def action_write(self) -> None:
+        self.input.focus()
+
+    def action_regenerate(self) -> None:
+        if question := self._take_back():
+            self._ask(question)
+
+    def action_edit(self) -> None:
+        if question := self._take_back():
+            self.input.give(question)
+            self.input.focus()
+
+    def _take_back(self) -> str:
+        """The last question of every side, which is the same where both were asked."""
+        return next(filter(None, [side.take_back() for side in self.sides]), "")
+
+    def action_new_conversation(self) -> None:
+        self._stop_asking()
+        self.clear_problem()
+        for side in self.sides:
+            side.clear()
+            if side.conversation is not None and side.seat is not None:
+                side.conversation = side.seat.conversation(self.settings.system)
+        self.input.focus()
+
+    def action_side_by_side(self) -> None:
+        """A second model beside the first, or the first alone again."""
+        if not self.right.display:
+            self._choose_for(self.right)
+            return
+        if self.right.conversation is not None:
+            self.right.conversation.stop()
+        self.right.display = False
+        self.refresh_bindings()
+        self.input.focus()
+
+    @work(exclusive=True, group="settings")
+    async def action_settings(self) -> None:
+        chosen = await self.app.push_screen_wait(ChatSettingsScreen(self.settings))
+        if chosen is None:
+            return
+        had, self.settings = self.settings, chosen
+        self._show_sampling()
+        if (had.memory_mb, had.cpus) != (chosen.memory_mb, chosen.cpus):
+            for side in self.sides:
+                if side.wanted is not None:
+                    self._start(side, self._under_limits(side.wanted))
+        for side in self.sides:
+            if side.conversation is not None and not side.turns:
+                side.conversation.system = chosen.system
+
+    def _show_sampling(self) -> None:
+        system = f"  system prompt: {self.settings.system}" if self.settings.system else ""
+        self.query_one("#sampling", Static).update(f"{self.settings.sampling}{system}")
+
+    # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def action_copy_answer(self) -> None:
+        answers = [side.turns[-1].answer for side in self.sides if side.turns]
+        self._copy("\n\n".join(answers), "The answer is copied.")
+
+    def action_copy_chat(self) -> None:
+        self._copy(self._markdown() if any(side.turns for side in self.sides) else "", "The whole chat is copied.")
+
+    def _copy(self, text: str, said: str) -> None:
+        if text:
+            self.app.copy_to_clipboard(text)
+        self.notify(said if text else "There is nothing to copy yet.")
+
+    def _markdown(self) -> str:
+        return transcript.as_markdown([side.talk for side in self.sides if side.talk is not None], self.bench.clock())
+
+    @work(exclusive=True, group="saving")
+    async def action_save(self) -> None:
+        if not any(side.turns for side in self.sides):
+            self.notify("There is nothing to save yet.")
+            return
+        place = transcript.default_place(self.bench.settings.home, self.left.wanted.reference, self.bench.clock(), "md")
+        chosen = await self.app.push_screen_wait(AskText("Save the conversation as:", str(place)))
+        if not chosen:
+            return
+        try:
+            transcript.save(Path(chosen).expanduser(), self._markdown())
+        except ToolkitError as exc:
+            self.tell_problem(exc)
+            return
+        self.notify(f"Saved: {chosen}")
+
+    @work(exclusive=True, group="batch")
+    async def action_batch(self) -> None:
+        """A prompt file asked of everybody in use."""
+        if any(side.state != READY for side in self.sides):
+            self.notify("Start a model first, and wait for its answer.")
+            return
+        note = "One prompt a line (.txt), or JSON objects with `prompt` (.jsonl)."
+        chosen = await self.app.push_screen_wait(AskText("Ask the prompts of which file?", note=note))
+        if not chosen:
+            return
+        try:
+            prompts = batch.read_prompts(Path(chosen).expanduser())
+        except ToolkitError as exc:
+            self.tell_problem(exc)
+            return
+        self.clear_problem()
+        place = transcript.default_place(self.bench.settings.home, Path(chosen).stem, self.bench.clock(), "jsonl")
+        models = [_model(side, len(self.sides) > 1, self.settings.system) for side in self.sides]
+        self.app.push_screen(BatchScreen(self.bench, prompts, models, self.settings.sampling, place))
+
+
+def hear(side: ChatSide, said: Finished | ChatTarget | Seat | Failed) -> None:
+    """From any thread: a side hears this at once, after what it was told before."""
+    side.inbox.append(said)
+    side.post_message(ChatSide.Heard(side))
+
+
+def _is_served(seat: Seat) -> bool:
+    try:
+        return seat.serving.is_served
+    except ToolkitError:
+        return False  # the engine itself is gone
+
+
+def _model(side: ChatSide, is_one_of_two: bool, system: str) -> batch.Model:
+    adapter = side.wanted.adapter
+    name = f"{side.wanted.reference}@{adapter or 'base'}" if is_one_of_two else adapter or "base"
+    return batch.Model(name, adapter, lambda: side.seat.conversation(system))

@@ -1,9 +1,228 @@
-"""(being written)"""
+"""Publish: an image to a registry; what would move, how far it is layer by layer, and the digest that came of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from textual import getters, on, work
+from textual.binding import Binding
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from toolkit.core import lifecycle
+from toolkit.core.publish_plan import PublishPlan, make_plan
+from toolkit.core.publishing import earlier_targets, under_way
+from toolkit.core.registry_access import as_secrets
+from toolkit.core.run import Run, RunState
+from toolkit.core.stock import Stock, stock
+from toolkit.core.targets import start_publish
+from toolkit.core.watch import Picture, watch
+from toolkit.core.workbench import Workbench
+from toolkit.errors import RegistryDenied, ToolkitError
+from toolkit.tui.messages import ShowPlace, ShowRun
 from toolkit.tui.screens.base import EdgeScreen
+from toolkit.tui.widgets.moves import Moves, release_of
+from toolkit.tui.widgets.publish_form import Asked, PublishForm
+
+WAY = "Enter or ^l shows what would move; ^r pushes."
 
 
 class PublishScreen(EdgeScreen):
     place = "publish"
+    CSS_PATH = "publish.tcss"
+    BINDINGS = [
+        Binding("ctrl+l", "plan", "Plan"),
+        Binding("ctrl+r", "push", "Push"),
+        Binding("y", "copy", "Copy digest"),
+        Binding("o", "show_run", "Its run"),
+        Binding("escape", "leave", "Back", show=False),
+    ]
+    form = getters.query_one(PublishForm)
+    moves = getters.query_one(Moves)
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__(bench)
+        self._wanted = ""
+        """Image chosen by the app before the list was there."""
+        self._run: Run | None = None
+        """The push that is shown."""
+        self._state = RunState()
+        self._has_no_engine = False
+        self._timer: Timer | None = None
+
+    def body(self) -> Iterable[Widget]:
+        yield PublishForm(classes="panel")
+        yield Moves(classes="panel")
+
+    def on_mount(self) -> None:
+        self.moves.say(WAY)
+        self.form.target.focus()
+
+    def choose(self, reference: str) -> None:
+        """Take this image, now or as soon as it is listed."""
+        self._wanted = reference
+        self._look()
+
+    # -- what there is ----------------------------------------------------------------------------------------------
+
+    def on_screen_resume(self) -> None:
+        self._look()
+        if self._run:
+            self._follow(self._run)
+
+    def on_screen_suspend(self) -> None:
+        for group in ("look", "follow"):  # the push itself goes on
+            self.workers.cancel_group(self, group)
+        if self._timer:
+            self._timer.stop()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="look")
+    def _look(self) -> None:
+        worker = get_current_worker()
+        found, runs = stock(self.bench), self.bench.runs()
+        moving = None if self._run else under_way(runs)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._looked, found, earlier_targets(runs), moving)
+
+    def _looked(self, found: Stock, targets: list[str], moving: Run | None) -> None:
+        if found.problem:
+            self.tell_problem(found.problem)
+            self._timer = self.set_timer(self.pace.list_seconds, self._look)
+        elif self._has_no_engine:
+            self.clear_problem()
+        self._has_no_engine = found.problem is not None
+        wanted = found.find(self._wanted) if self._wanted else None
+        self.form.offer([item.reference for item in found.items if not item.is_folder], wanted.reference if wanted else "")
+        self._wanted = "" if wanted else self._wanted
+        self.form.remember(targets)
+        if moving:
+            self._show(moving)
+
+    # -- plan and push ----------------------------------------------------------------------------------------------
+
+    @on(PublishForm.Wrong)
+    def tell_wrong(self, message: PublishForm.Wrong) -> None:
+        self.tell_problem(message.problem)
+
+    @on(PublishForm.PlanWanted)
+    def action_plan(self) -> None:
+        if asked := self.form.asked():
+            self.clear_problem()
+            if not self._is_under_way:
+                self.moves.say("Asking the registry ...")
+                self._plan(asked)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="plan")
+    def _plan(self, asked: Asked) -> None:
+        worker = get_current_worker()
+        plan = make_plan(self.bench, asked.image, asked.target, asked.credentials)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._planned, plan)
+
+    def _planned(self, plan: PublishPlan) -> None:
+        if not self._is_under_way:
+            self.workers.cancel_group(self, "follow")
+            self.moves.show_plan(plan)
+
+    @on(PublishForm.PushWanted)
+    def action_push(self) -> None:
+        asked = None if self._is_under_way else self.form.asked()
+        if not asked:
+            return
+        self.clear_problem()
+        self.form.forget_password()  # from here on it is in memory only, on its way through a pipe
+        self.moves.focus()
+        self.moves.say("Starting ...")
+        self._push(asked, self._run if self._can_go_on(asked) else None)
+
+    def _can_go_on(self, asked: Asked) -> bool:
+        """The push that is shown did not come to its end, and the form still asks for the same."""
+        if self._run is None or self._state.status not in ("failed", "stopped", "interrupted"):
+            return False
+        options = self._run.request["steps"][0]["options"]
+        return (options["image"], options["target"]) == (asked.image, asked.target)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="push")
+    def _push(self, asked: Asked, begun: Run | None) -> None:
+        secrets = as_secrets(asked.credentials)
+        if begun:
+            lifecycle.resume(self.bench.host_driver(secrets), begun)
+        else:
+            username = asked.credentials.username if asked.credentials else ""
+            begun = start_publish(self.bench, asked.image, asked.target, username, secrets)
+        self.app.call_from_thread(self._show, begun)
+
+    # -- the push under way -----------------------------------------------------------------------------------------
+
+    @property
+    def _is_under_way(self) -> bool:
+        return self._run is not None and not self._state.has_ending
+
+    def _show(self, run: Run) -> None:
+        self._run, self._state = run, RunState()
+        self._follow(run)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="follow")
+    def _follow(self, run: Run) -> None:
+        worker, is_over = get_current_worker(), [False]
+
+        def tell(picture: Picture) -> None:
+            if not worker.is_cancelled:
+                is_over[0] = picture.state.has_ending
+                self.app.call_from_thread(self._pictured, run, picture)
+
+        watch(self.bench, run, tell, lambda: worker.is_cancelled or is_over[0], lambda: self.pace.frame_seconds)
+
+    def _pictured(self, run: Run, picture: Picture) -> None:
+        if run != self._run:
+            return
+        self._state = picture.state
+        if picture.is_gone:
+            self._run = None
+            self.moves.say(f"The folder of {run.id} was deleted.")
+            return
+        self.moves.show_run(run.id, picture.state, picture.state.last_at or self.bench.clock())
+        self.refresh_bindings()
+        if picture.state.has_ending and picture.state.status != "finished":
+            self._tell_failure(picture.state)
+
+    def _tell_failure(self, state: RunState) -> None:
+        self.tell_problem(ToolkitError(state.problem, state.hint))
+        if any(step.cause == RegistryDenied.__name__ for step in state.steps.values()):
+            self.form.point_at_password()
+
+    @on(Worker.StateChanged)
+    def put_the_way_out_under_the_cursor(self, event: Worker.StateChanged) -> None:
+        """The base tells what failed."""
+        if event.state is not WorkerState.ERROR:
+            return
+        if event.worker.group in ("plan", "push"):
+            self.moves.say(WAY)
+        if isinstance(event.worker.error, RegistryDenied):
+            self.form.point_at_password()
+
+    # -- what came of it --------------------------------------------------------------------------------------------
+
+    def action_copy(self) -> None:
+        if release := release_of(self._state):
+            self.app.copy_to_clipboard(release)
+            self.notify(f"Copied {release}", markup=False)
+
+    def action_show_run(self) -> None:
+        if self._run:
+            self.post_message(ShowRun(self._run.id))
+
+    def action_leave(self) -> None:
+        """Out of a field, then home."""
+        if isinstance(self.focused, Moves):
+            self.post_message(ShowPlace("home"))
+        else:
+            self.moves.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "push" and self._is_under_way:
+            return None
+        if action == "copy":
+            return True if release_of(self._state) else None
+        return None if action == "show_run" and self._run is None else True

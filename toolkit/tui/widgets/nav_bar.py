@@ -33,3 +33,4 @@ class NavBar(Horizontal):
         yield Static("edge", classes="name")
         for place in PLACES:
             yield PlaceTab(place, place.name == self._here)
+        yield Static("slow", classes="slow")

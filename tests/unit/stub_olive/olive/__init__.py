@@ -1,0 +1,1 @@
+"""Stands in for Olive: notes the configuration that a step hands over, and ends it there."""

@@ -1,0 +1,2 @@
+def fastest_dtype():
+    return "float32"

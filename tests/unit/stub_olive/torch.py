@@ -1,0 +1,4 @@
+class cuda:
+    @staticmethod
+    def is_available():
+        return False

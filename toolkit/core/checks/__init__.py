@@ -1,0 +1,1 @@
+"""The checks of `edge doctor`, one module a subject."""

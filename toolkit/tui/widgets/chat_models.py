@@ -1,0 +1,83 @@
+"""A list of what can be talked to: every packaged image and folder, with its base and each of its adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from toolkit.core.chatroom import Wanted
+from toolkit.core.files import as_size
+from toolkit.core.targets import Packaged
+from toolkit.tui.harmless import harmless_line
+
+
+class ModelList(OptionList):
+    """Choosing one says `Chosen`."""
+
+    BINDINGS = [Binding("j", "cursor_down", "Down", show=False), Binding("k", "cursor_up", "Up", show=False)]
+
+    @dataclass
+    class Chosen(Message):
+        wanted: Wanted
+
+    def show(self, rows: Sequence[Packaged]) -> None:
+        """List these anew."""
+        self._offers = [Wanted(row.reference, adapter) for row in rows for adapter in ("", *_adapters(row))]
+        options = [Option(_line(row, adapter)) for row in rows for adapter in ("", *_adapters(row))]
+        self.clear_options()
+        self.add_options(options)
+        if options:
+            self.highlighted = 0
+
+    @on(OptionList.OptionSelected)
+    def chosen(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.post_message(self.Chosen(self._offers[event.option_index]))
+
+
+def _adapters(row: Packaged) -> list[str]:
+    return [name for name in row.adapters.split(",") if name]
+
+
+def _line(row: Packaged, adapter: str) -> Text:
+    """The image on the line of its base, the adapters below it."""
+    if adapter:
+        return Text(f"   + {harmless_line(adapter)}", no_wrap=True)
+    text = Text(harmless_line(row.reference), no_wrap=True, overflow="ellipsis")
+    return text.append(f"  base  {row.device}, {as_size(row.bytes)}, {row.identity[:19]}", "dim")
+
+
+class ChooseModel(ModalScreen[Wanted | None]):
+    BINDINGS = [Binding("escape", "dismiss", "Cancel")]
+
+    def __init__(self, question: str, rows: Sequence[Packaged]) -> None:
+        super().__init__(classes="dialog")
+        self._question, self._rows = question, rows
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(self._question, markup=False, classes="question")
+            yield ModelList()
+            yield Static("Enter: choose    Esc: cancel", markup=False, classes="keys")
+
+    def on_mount(self) -> None:
+        listed = self.query_one(ModelList)
+        listed.show(self._rows)
+        listed.focus()
+
+    @on(ModelList.Chosen)
+    def chosen(self, event: ModelList.Chosen) -> None:
+        self.dismiss(event.wanted)
+
+    def action_dismiss(self) -> None:  # type: ignore[override]
+        self.dismiss(None)

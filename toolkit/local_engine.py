@@ -16,6 +16,10 @@ from toolkit.errors import EngineMissing, ToolkitError
 from toolkit.settings import Settings
 
 
+OOM_KILLS = "oom-kills"
+"""File beside a server's socket: how many processes the machine had killed for memory before it started."""
+
+
 class HostDriver:
     """Drives a run by `edge drive` in a session of its own: packaging and publishing, and local builds."""
 
@@ -76,7 +80,7 @@ class LocalEngine(HostDriver):
         with open(folder / "server.log", "ab") as log:
             server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, start_new_session=True)
         process.remember(folder / "server.json", server.pid)
-        (folder / "kills").write_text(str(process.oom_kills()))
+        (folder / OOM_KILLS).write_text(str(process.oom_kills()))
         return Server(socket, str(server.pid), port, server)
 
     def is_serving(self, server: Server) -> bool:
@@ -88,9 +92,9 @@ class LocalEngine(HostDriver):
             return None
         assert isinstance(server.lifeline, subprocess.Popen)
         code = server.lifeline.poll()
-        was_killed = code == -signal.SIGKILL
-        kills = (server.socket.parent / "kills").read_text()
-        return Exit(code, was_killed and process.oom_kills() > int(kills), "it was killed" if was_killed else "")
+        if code != -signal.SIGKILL:
+            return Exit(code)
+        return Exit(code, _machine_ran_out_since(server.socket.parent), "it was killed")
 
     def last_words(self, server: Server) -> str:
         try:
@@ -121,6 +125,14 @@ def settings_environ(settings: Settings) -> dict[str, str]:
     }
     optional = {"EDGE_BUILD_IMAGE": settings.build_image, "EDGE_BASE_IMAGE": settings.base_image}
     return {**chosen, **{key: value for key, value in optional.items() if value}}
+
+
+def _machine_ran_out_since(folder: Path) -> bool:
+    """True where this machine has killed for memory since the server in `folder` was started."""
+    try:
+        return process.oom_kills() > int((folder / OOM_KILLS).read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def _pid_file(run: Run) -> Path:

@@ -18,6 +18,7 @@ SECTIONS = {
     "front_end": "Start of the command line",
     "tui": "The terminal UI",
     "following": "Following a run of a million events",
+    "log_pane": "The log pane with a million lines",
     "overhead": "The toolkit around a build",
     "rerun": "A recipe run again unchanged",
     "push": "Pushing again after retraining one adapter",

@@ -65,7 +65,7 @@ def _first_paint(environ: dict[str, str], repeat: int) -> list[Finding]:
 def _keys(environ: dict[str, str]) -> list[Finding]:
     """Opening and closing the help: a new screen over the old one, the most that a key asks for."""
     findings = []
-    for place, go in (("Home", nothing), ("the Run screen", _open_run)):
+    for place, go in (("Home", nothing), ("the Run screen", _open_run), ("the log", _open_log)):
         with Terminal([EDGE], environ) as terminal:
             terminal.wait_for("6 Doctor")
             go(terminal)
@@ -88,14 +88,15 @@ def _keys(environ: dict[str, str]) -> list[Finding]:
 
 def _following(environ: dict[str, str]) -> list[Finding]:
     findings = []
-    for name, arguments, goal in (("", (), None), (" with `--slow`", ("--slow",), SLOW_GOAL)):
+    ways = [(f"{what}{said}", arguments, goal, go) for what, go in VIEWS.items() for said, arguments, goal in PACES]
+    for name, arguments, goal, go in ways:
         with Terminal([EDGE, *arguments], environ) as terminal:
-            _open_run(terminal)
+            go(terminal)
             rate = _bytes_in(terminal, FOLLOWED) / FOLLOWED
             peak = _peak_memory(terminal.pid)
         how = f"80x24, {FOLLOWED:.0f} s; peak memory {peak / 1e6:.0f} MB"
         wanted = f"{goal} B/s" if goal else ""
-        findings.append(Finding(f"Bytes while following a run{name}", f"{rate:.0f} B/s", wanted, rate <= goal if goal else None, how))
+        findings.append(Finding(f"Bytes while following {name}", f"{rate:.0f} B/s", wanted, rate <= goal if goal else None, how))
     return findings
 
 
@@ -125,6 +126,16 @@ def _open_run(terminal: Terminal) -> None:
     terminal.wait_for("busy")
     terminal.press("enter")
     terminal.wait_for(lambda text: "finetune-travel" in text and "export-cpu" in text)
+
+
+def _open_log(terminal: Terminal) -> None:
+    _open_run(terminal)
+    terminal.press("l")
+    terminal.wait_for("of a step that talks a lot")
+
+
+PACES = (("", (), None), (" with `--slow`", ("--slow",), SLOW_GOAL))
+VIEWS = {"a run": _open_run, "its log of 2,000 lines/s": _open_log}
 
 
 def _ask_the_engine(terminal: Terminal) -> None:

@@ -32,7 +32,7 @@ class ChatStage(Stage):
         settings = replace(self.settings, build_python=Path(sys.executable), containers=RUNTIME.parent)
         return replace(super().bench, settings=settings, local_chat=lambda: LocalEngine(settings))
 
-    def packaged(self, name: str = "travel", **device: object) -> Run:
+    def packaged(self, name: str = "travel") -> Run:
         """A finished packaging whose content is the stub model, with the adapters museum and travel."""
         run = self.add_run("package", name, ("collect", "smoke"))
         request = run.request
@@ -42,7 +42,9 @@ class ChatStage(Stage):
         run.append(ev.RunFinished(seconds=1))
         content = run.folder / "content"
         make_stub_model(content)
-        config = {"format": 1, "device": "cpu", "max_length": self.max_length, "adapters": ["museum", "travel"], **device}
+        config_file = content / "model" / "genai_config.json"
+        config_file.write_text(json.dumps({"model": {"context_length": self.max_length, "eos_token_id": [0]}}))
+        config = {"format": 1, "device": "cpu", "max_length": self.max_length, "adapters": ["museum", "travel"]}
         (content / "device.json").write_text(json.dumps(config))
         return run
 
@@ -64,6 +66,7 @@ async def ask(pilot: Pilot, text: str, side: Callable[[ChatScreen], ChatSide] = 
     """Ask, and wait for the whole answer."""
     screen = screen_of(pilot)
     before = len(side(screen).turns)
+    screen.input.focus()
     screen.input.give(text)
     await pilot.press("enter")
     await until(pilot, lambda: all(each.state == READY for each in screen.sides) and len(side(screen).turns) == before + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.tui.stage import NOW, STEPS, Stage
@@ -24,6 +25,12 @@ def finished_build(stage: Stage, age: float = DAY, name: str = "travel") -> Run:
     done(run, *STEPS, at=NOW - age)
     run.append(ev.RunFinished(at=NOW - age + 716, seconds=716))
     return run
+
+
+def write_manifest(run: Run, artifacts: list[dict]) -> None:
+    """What a finished build says that it made."""
+    manifest = {"format": 1, "run": run.id, "artifacts": artifacts, "metrics": {}}
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def packaged(stage: Stage, build: Run, age: float, name: str = "travel") -> Run:

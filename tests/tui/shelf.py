@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 
 from tests.tui.stage import NOW, RECIPE, Stage
@@ -70,8 +71,10 @@ def add_build(stage: Stage, device: str = "cpu", recipe: str = "travel", age: fl
     run = stage.add_run("build", recipe, age=age)
     steps = [f"export-{device}", f"adapter-{device}-travel"]
     artifacts = [{"step": step, "kind": "model", "path": f"steps/{step}/out", "bytes": 1, "sha256": "0"} for step in steps]
-    (run.folder / "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
-    run.append(ev.RunFinished(at=NOW - age + 600, seconds=600))
+    manifest, built_at = run.folder / "manifest.json", NOW - age + 600
+    manifest.write_text(json.dumps({"artifacts": artifacts}))
+    os.utime(manifest, (built_at, built_at))
+    run.append(ev.RunFinished(at=built_at, seconds=600))
     return run
 
 

@@ -44,6 +44,8 @@ class Stage:
     engine: FakeEngine = field(default_factory=FakeEngine)
     images: FakeImages = field(default_factory=FakeImages)
     is_engine_down: bool = False
+    secrets: list[bytes] = field(default_factory=list)
+    """What went through the pipe to drivers."""
 
     @property
     def settings(self) -> Settings:
@@ -54,7 +56,7 @@ class Stage:
         return Workbench(
             settings=self.settings,
             build_engine=lambda name: self._up(self.engine),
-            host_driver=lambda secrets: self.engine,
+            host_driver=self._driver,
             image_engine=lambda: self._up(self.images),
             local_chat=lambda: self.images,
             fetch_asset=lambda uri, folder, say: None,
@@ -62,6 +64,11 @@ class Stage:
             sampler=StillMachine,
             disk=lambda path: Disk(free=120_000_000_000, total=500_000_000_000),
         )
+
+    def _driver(self, secrets: bytes) -> FakeEngine:
+        if secrets not in (b"", b"{}"):
+            self.secrets.append(secrets)
+        return self.engine
 
     def _up(self, engine):
         if self.is_engine_down:

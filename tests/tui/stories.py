@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 
@@ -29,6 +30,22 @@ MEASURED = {
 }
 DIGEST = "ec4dbcf2121a34b11f5cba67efac570a993190d452d3600f76c073fe13ec5ece"
 TRAINING_STEPS = 117
+
+
+READS = {"finetune": {"model": "quantize"}, "export": {"model": "quantize"}, "adapter": {"graph": "export-cpu"}}
+
+
+def wired(run: Run) -> Run:
+    """The run with its steps reading from each other, as a real build's do."""
+    path = run.folder / "request.json"
+    request = json.loads(path.read_text())
+    for asked in request["steps"]:
+        reads = dict(READS.get(asked["kind"], {}))
+        if asked["kind"] == "adapter":
+            reads["adapter"] = f"finetune-{asked['name'].split('-')[2]}"
+        asked["inputs"] = {name: {"step": step} for name, step in reads.items()}
+    path.write_text(json.dumps(request))
+    return Run(run.folder)
 
 
 def tell(run: Run, *events: ev.Event) -> None:
@@ -80,9 +97,7 @@ def training(done: int) -> dict[str, float]:
 
 def sample(at: float) -> ev.MachineSampled:
     """The machine at work."""
-    return ev.MachineSampled(
-        at=at, cpu=0.85 + 0.1 * math.sin(at), memory=int(6e9 + 1e9 * math.sin(at / 60)), memory_total=16_000_000_000
-    )
+    return ev.MachineSampled(at=at, cpu=0.85 + 0.1 * math.sin(at), memory=int(6e9 + 1e9 * math.sin(at / 60)), memory_total=16_000_000_000)
 
 
 def _finish(name: str, at: float) -> Iterator[ev.Event]:

@@ -48,7 +48,7 @@ async def test_the_palette_goes_to_a_place(stage: Stage) -> None:
 
 
 async def test_a_picture_of_the_screen_is_saved_and_the_person_is_told_where(stage: Stage) -> None:
-    async with stage.app().run_test(size=LARGE) as pilot:
+    async with stage.app().run_test(size=LARGE, notifications=True) as pilot:
         await pilot.press("ctrl+p", *"picture")
         await until(pilot, lambda: "Save a picture" in text_of(pilot.app))
         await pilot.press("enter")

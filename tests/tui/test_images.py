@@ -215,13 +215,13 @@ class Counting(FakeImages):
 async def test_a_screen_that_is_not_shown_asks_the_engine_nothing(stage: Stage) -> None:
     stage.images = Counting()
     add_image(stage)
-    async with stage.app(Pace("quick", 0.001, 0.001)).run_test(size=SMALL) as pilot:
+    async with stage.app(Pace("quick", 0.05, 0.05)).run_test(size=SMALL) as pilot:
         await opened(pilot, OLD)
         screen, asked = pilot.app.screen, stage.images.asked
         await until(pilot, lambda: stage.images.asked > asked)
         await pilot.press("2")
         await until(pilot, lambda: not any(worker.node is screen and worker.is_running for worker in pilot.app.workers))
-        asked = stage.images.asked
-        for _ in range(50):
-            await pilot.pause()
+        asked, beats = stage.images.asked, []
+        pilot.app.set_interval(0.05, lambda: beats.append(1))
+        await until(pilot, lambda: len(beats) > 5)
         assert stage.images.asked == asked

@@ -20,7 +20,7 @@ from toolkit.tui.widgets.run_plots import RunPlots
 
 @pytest.fixture
 def build(stage: Stage) -> Run:
-    return stage.add_run(age=200)
+    return stories.wired(stage.add_run(age=200))
 
 
 @asynccontextmanager
@@ -205,7 +205,9 @@ async def test_a_packaging_run_shows_the_image_and_every_answer(stage):
     run = stage.add_run("package", steps=("collect", "image", "smoke"), age=60)
     stories.package(run, NOW - 50, tag)
     async with shown(stage, run, SMALL) as pilot:
-        await until(pilot, sees(pilot, "281.4 MB", "128.0 MB runtime", "What is the capital of France?", "a good first stop", "110 tokens/s"))
+        await until(
+            pilot, sees(pilot, "281.4 MB", "128.0 MB runtime", "What is the capital of France?", "a good first stop", "110 tokens/s")
+        )
         await until(pilot, sees(pilot, "c Chat"))
 
 

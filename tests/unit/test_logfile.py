@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.core.logfile import DRAWN, SLICE, Filtered, LogFile, Pattern, save, search
+from toolkit.core.logfile import DRAWN, SLICE, LogFile, save
+from toolkit.core.logsearch import Filtered, Pattern, search
 
 
 def opened(path: Path) -> LogFile:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.core import events as ev
 from toolkit.core.machine import Recorder, Sample, Sampler, answer_of
+from toolkit.core.run import RunState
+from toolkit.core.wording import as_text
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:         1000000 kB\nMemAvailable:   10000000 kB\n"
 GIB = 1 << 30
@@ -131,3 +134,7 @@ def test_a_recorder_outlives_a_disk_that_is_full() -> None:
     recorder = Recorder(refuse, seconds=0.001)
     assert enough.wait(20)
     recorder.stop()
+
+
+def test_a_sample_is_for_programs_and_says_nothing_to_people() -> None:
+    assert as_text(ev.MachineSampled(cpu=0.5, memory=1, memory_total=2), RunState()) == ""

@@ -172,3 +172,14 @@ def test_a_request_that_cannot_be_made_leaves_no_folder(tmp_path):
     with pytest.raises(RunError):
         new_run(tmp_path, "build", "x", fail)
     assert all_runs(tmp_path) == []
+
+
+def test_the_parts_of_a_push_are_those_of_its_last_word(run):
+    for done in (1, 2):
+        run.append(ev.StepProgress(step="push", done=done, parts={"model": [done, 9]}))
+    assert run.state().steps["push"].parts == {"model": [2, 9]}
+
+
+def test_a_failed_step_keeps_the_kind_of_its_error(run):
+    run.append(ev.StepFailed(step="push", error="no", cause="RegistryDenied"))
+    assert run.state().steps["push"].cause == "RegistryDenied"

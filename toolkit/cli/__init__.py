@@ -16,6 +16,7 @@ COMMANDS = {
     "runs": ("runs", "List the runs."),
     "show": ("runs", "Show one run: steps, sizes, measurements, problems."),
     "attach": ("runs", "Follow a run from its first event, now or a week later."),
+    "log": ("log", "Print the raw output of a run or a step, filtered, as it grows."),
     "stop": ("runs", "End a run that is under way."),
     "resume": ("runs", "Go on with a run that failed, was stopped or interrupted."),
     "delete": ("runs", "Delete a run that nobody drives, and its folder."),

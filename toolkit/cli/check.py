@@ -16,7 +16,9 @@ BAR = 40
 @click.command("check", help="Look at RECIPE, its data and its model before any long work.")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @json_option
-@click.option("--olive", is_flag=True, help="Print what the steps hand to Olive, a configuration for each; nothing is looked at or fetched.")
+@click.option(
+    "--olive", is_flag=True, help="Print what the steps hand to Olive, a configuration for each; nothing is looked at or fetched."
+)
 def check_command(recipe: Path, as_json: bool, olive: bool) -> int:
     from toolkit.core.builds import inspect, require_room
     from toolkit.core.preview import plan_ahead

@@ -117,12 +117,15 @@ class Roster:
     """The list of runs, looked at again and again."""
 
     bench: Workbench
+    looks: int = 0
+    """How often it was looked at."""
     _known: dict[str, _Known] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def rows(self) -> list[Row]:
         """Every run there is, oldest first."""
         with self._reading:
+            self.looks += 1
             return self._rows()
 
     def weigh(self, seconds: float = 0.2) -> bool:

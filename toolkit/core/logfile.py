@@ -7,7 +7,8 @@ import re
 import shutil
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -24,6 +25,15 @@ _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|
 _TURNING = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C)
 """Characters that turn the direction of what follows."""
 _CONTROLS = {**dict.fromkeys((*range(32), *range(127, 160), *_TURNING)), 9: " "}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some lines that follow each other: the number of the first, how many, and their bytes."""
+
+    first: int
+    count: int
+    raw: bytes
 
 
 class _Source:
@@ -130,18 +140,18 @@ class LogFile:
             return None
         return source, *source.span(number)
 
-    def slices(self, first: int, last: int) -> Iterator[tuple[int, list[bytes]]]:
-        """(number of its first line, its lines) of each slice of the lines from `first` up to and without `last`."""
+    def slices(self, first: int, last: int) -> Iterator[Slice]:
+        """The lines from `first` up to and without `last`, about a megabyte at a time."""
         while first < last and self._source:
             until = self._slice_end(first, last)
-            yield first, self._lines(first, until)
+            yield self._slice(first, until)
             first = until
 
-    def slices_back(self, first: int, last: int) -> Iterator[tuple[int, list[bytes]]]:
+    def slices_back(self, first: int, last: int) -> Iterator[Slice]:
         """The same from the end to the beginning."""
         while first < last and self._source:
             begin = self._slice_begin(first, last)
-            yield begin, self._lines(begin, last)
+            yield self._slice(begin, last)
             last = begin
 
     def _slice_end(self, first: int, last: int) -> int:
@@ -153,13 +163,12 @@ class LogFile:
         end = source.starts[last] if last < len(source.starts) else source.size
         return min(last - 1, max(first, bisect_left(source.starts, max(end - SLICE, 0), first, last)))
 
-    def _lines(self, first: int, last: int) -> list[bytes]:
+    def _slice(self, first: int, last: int) -> Slice:
         source = self._source
         start, end = source.span(first)[0], source.span(last - 1)[1]
         if last - first == 1 and end - start > WHOLE:
             start = end - WHOLE
-        lines = source.read(start, end).split(b"\n")
-        return lines[: last - first]
+        return Slice(first, last - first, source.read(start, end))
 
 
 def shown(raw: bytes) -> str:
@@ -177,100 +186,6 @@ def plain(text: str) -> str:
 def newest_part(raw: bytes) -> bytes:
     """What a terminal would show of a line that rewrites itself."""
     return raw.rstrip(b"\r").rpartition(b"\r")[2] if b"\r" in raw else raw
-
-
-class Pattern:
-    """What is looked for: letters in any case unless one is a capital; a leading `!` turns it round."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.is_inverse = text.startswith("!") and len(text) > 1
-        self.needle = text[1:] if self.is_inverse else text
-        self.is_exact = self.needle != self.needle.lower()
-        self._bytes = (self.needle if self.is_exact else self.needle.lower()).encode()
-
-    def hits(self, lines: list[bytes]) -> list[int]:
-        """Indices of the lines that fit."""
-        folded = self._folded(lines)
-        wanted = self._bytes
-        if self.is_inverse:
-            return [number for number, line in enumerate(folded) if wanted not in line]
-        return [number for number, line in enumerate(folded) if wanted in line]
-
-    def _folded(self, lines: list[bytes]) -> list[bytes]:
-        joined = b"\n".join(lines)
-        if b"\r" in joined:
-            joined = b"\n".join([newest_part(line) for line in lines])
-        if self.is_exact:
-            return joined.split(b"\n")
-        if self._bytes.isascii():
-            return joined.lower().split(b"\n")
-        return joined.decode("utf-8", "replace").lower().encode().split(b"\n")
-
-    def places(self, text: str) -> list[tuple[int, int]]:
-        """Where in a shown line it is: (from, to) of each."""
-        if self.is_inverse or not self.needle:
-            return []
-        flags = 0 if self.is_exact else re.IGNORECASE
-        return [found.span() for found in re.finditer(re.escape(self.needle), text, flags)]
-
-
-def search(
-    log: LogFile,
-    pattern: Pattern,
-    start: int,
-    is_back: bool = False,
-    within: Pattern | None = None,
-    leave: Callable[[], bool] = lambda: False,
-) -> int | None:
-    """The next line that fits after `start` (before it: `is_back`), going on at the other end; None: no line does.
-
-    With `within`, of the lines that fit that too.
-    """
-    count = len(log)
-    if is_back:
-        pieces = ((log.slices_back, 0, min(start, count)), (log.slices_back, max(start, 0), count))
-    else:
-        pieces = ((log.slices, max(start + 1, 0), count), (log.slices, 0, min(start + 1, count)))
-    for slices, first, last in pieces:
-        for begin, lines in slices(first, last):
-            if leave():
-                return None
-            hits = pattern.hits(lines)
-            if hits and within:
-                hits = sorted({*hits}.intersection(within.hits(lines)))
-            if hits:
-                return begin + hits[-1 if is_back else 0]
-    return None
-
-
-class Filtered:
-    """The numbers of the lines that fit, kept up with a file that grows."""
-
-    def __init__(self, log: LogFile, pattern: Pattern) -> None:
-        self.pattern = pattern
-        self.numbers = array("Q")
-        self._log, self._generation = log, log.generation
-        self._done = 0
-        self._has_open_line = False
-        """The last number is of a line that has no end yet, and may fit no more once it has."""
-
-    def grow(self) -> bool:
-        """Look through the next slice; False where all there is has been looked through."""
-        if self._generation != self._log.generation:
-            self.__init__(self._log, self.pattern)
-        if self._has_open_line:
-            self.numbers.pop()
-            self._has_open_line = False
-        for begin, lines in self._log.slices(self._done, self._log.whole_lines):
-            self.numbers.extend([begin + hit for hit in self.pattern.hits(lines)])
-            self._done = begin + len(lines)
-            return True
-        for begin, lines in self._log.slices(self._done, len(self._log)):
-            if self.pattern.hits(lines):
-                self.numbers.append(begin)
-                self._has_open_line = True
-        return False
 
 
 def save(log: LogFile, target: Path, numbers: Iterable[int] | None = None) -> int:

@@ -197,7 +197,8 @@ def _layout(options: Config, model_config: Config | None) -> Any:
     projections = _projections(_widths(model_config), model_config.get("model_type") == "phi3")
     parts = {
         name: [
-            {"layer": layer, "start": start, "rows": rows, "is_trained": layer.rpartition(".")[2] in targets} for layer, start, rows in found
+            {"layer": layer, "start": start, "rows": rows, "is_trained": layer.rpartition(".")[2] in targets}
+            for layer, start, rows in found
         ]
         for name, found in projections.items()
     }

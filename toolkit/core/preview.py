@@ -51,7 +51,10 @@ class Preview:
 
 
 def preview(
-    bench: Workbench, recipe: Recipe, tell: Callable[[str, int], None] = lambda adapter, rows: None, leave: Callable[[], bool] = lambda: False
+    bench: Workbench,
+    recipe: Recipe,
+    tell: Callable[[str, int], None] = lambda adapter, rows: None,
+    leave: Callable[[], bool] = lambda: False,
 ) -> Preview:
     """Look at everything that is here. `tell` hears how many rows of an adapter have been read; `leave` ends it.
 
@@ -106,7 +109,9 @@ def _model_config(model: Path) -> dict | None:
     return found if isinstance(found, dict) and needed <= found.keys() else None
 
 
-def _model(bench: Workbench, recipe: Recipe, problems: list[ToolkitError], notes: list[str]) -> tuple[ModelFacts | None, TokenCounter | None]:
+def _model(
+    bench: Workbench, recipe: Recipe, problems: list[ToolkitError], notes: list[str]
+) -> tuple[ModelFacts | None, TokenCounter | None]:
     folder = model_here(bench.settings.models, recipe.model)
     if folder is None and recipe.model.kind == "folder":
         problems.append(ModelError(f"There is no model folder {recipe.model.source}.", "Correct [model] source in the recipe."))
@@ -148,7 +153,9 @@ def _contents(recipe: Recipe, data: dict[str, DatasetReport | DataError], proble
         return {}
 
 
-def _plan(bench: Workbench, recipe: Recipe, facts: ModelFacts | None, contents: dict[str, str], problems: list[ToolkitError]) -> Forecast | None:
+def _plan(
+    bench: Workbench, recipe: Recipe, facts: ModelFacts | None, contents: dict[str, str], problems: list[ToolkitError]
+) -> Forecast | None:
     try:
         chosen = [devices.find(bench.settings.devices, name) for name in recipe.devices]
     except ToolkitError as exc:

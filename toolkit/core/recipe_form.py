@@ -72,9 +72,11 @@ class FormField:
         """What a value may be, in words; empty where anything may."""
         if self.kind == "number":
             return " ".join(filter(None, ["whole number" if self.is_whole else "number", str(self.bounds)]))
-        return {"choice": ", ".join(map(shown, filter(None, self.choices))), "list": "separated by commas", "table": "key = value, ..."}.get(
-            self.kind, ""
-        )
+        return {
+            "choice": ", ".join(map(shown, filter(None, self.choices))),
+            "list": "separated by commas",
+            "table": "key = value, ...",
+        }.get(self.kind, "")
 
     def at(self, number: int) -> FormField:
         """The same field of one table of a repeated section."""
@@ -140,7 +142,7 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_quoted(inner)}" for key, inner in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_item(inner) for inner in value)
+        return ", ".join(map(_quoted if any(map(_needs_quotes, value)) else str, value))
     return str(value)
 
 
@@ -200,8 +202,8 @@ def _toml(text: str) -> Any:
 _EXAMPLES = {"{": "epochs = 2.0, rank = 8", "[": '"one, two.jsonl", "three.jsonl"'}
 
 
-def _item(value: Any) -> str:
-    return _quoted(value) if not isinstance(value, str) or "," in value or '"' in value else value
+def _needs_quotes(value: Any) -> bool:
+    return not isinstance(value, str) or "," in value or '"' in value or value != value.strip() or not value
 
 
 def _quoted(value: Any) -> str:

@@ -301,4 +301,3 @@ def _from_there(path: str, folder: Path, target: Path) -> str:
     if relative.startswith(os.path.join("..", "..")):
         return str(file)
     return relative if not path.startswith(".") or relative.startswith(".") else f"./{relative}"
-

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
-
-import httpx
 
 from toolkit.core.engine import Credentials
 from toolkit.core.reference import Reference
 from toolkit.core.registry_access import PASSWORD_HINT, authorization
 from toolkit.errors import PublishError, RegistryDenied
+
+if TYPE_CHECKING:
+    import httpx
 
 MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -51,6 +53,8 @@ class Conversation:
     def __init__(self, reference: Reference, credentials: Credentials | None, client: httpx.Client | None = None) -> None:
         self.reference = reference
         self._credentials = credentials
+        import httpx  # takes as long to load as the whole first screen
+
         self._client = client or httpx.Client(timeout=30, follow_redirects=True)
         self._base = f"{'http' if reference.is_loopback else 'https'}://{reference.host}/v2/{reference.repository}/"
         self._signed_in: dict[str, str] = {}
@@ -116,6 +120,8 @@ class Conversation:
         return dict(zip(map(str, ids), image.sizes, strict=True)) if len(ids) == len(image.sizes) else {}
 
     def _get(self, path: str, accept: str) -> httpx.Response:
+        import httpx
+
         url = urljoin(self._base, path)
         try:
             answer = self._client.get(url, headers={"Accept": accept, **self._signed_in})

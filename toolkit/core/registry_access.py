@@ -7,12 +7,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-
-import httpx
+from typing import TYPE_CHECKING
 
 from toolkit.core.engine import Credentials
 from toolkit.core.reference import Reference
 from toolkit.errors import PublishError, RegistryDenied
+
+if TYPE_CHECKING:
+    import httpx
 
 USERNAME_VARIABLE, PASSWORD_VARIABLE = "EDGE_REGISTRY_USERNAME", "EDGE_REGISTRY_PASSWORD"
 PASSWORD_HINT = f"Give user and password (--username, --password-stdin), or set {USERNAME_VARIABLE} and {PASSWORD_VARIABLE}."

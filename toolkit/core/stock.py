@@ -59,9 +59,9 @@ class Stock:
         return next(fitting, None)
 
     def before(self, item: Packed) -> Packed | None:
-        """The image of the same recipe and device that was made last before this one."""
+        """The image of the same recipe and device that was made last before this one, in this home."""
         same = [other for other in self.items if (other.recipe, other.device, other.is_folder) == (item.recipe, item.device, False)]
-        older = [other for other in same if other.identity != item.identity and other.made_at < item.made_at]
+        older = [other for other in same if other.identity != item.identity and 0 < other.made_at < item.made_at]
         return max(older, key=lambda other: (other.made_at, other.reference), default=None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual import events, on
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.driver import Driver
 from textual.screen import Screen
@@ -16,6 +16,7 @@ from textual.scrollbar import ScrollBar
 from toolkit.core.workbench import Workbench
 from toolkit.tui import messages
 from toolkit.tui.connection import pace_for
+from toolkit.tui.key_order import KeysInOrder
 from toolkit.tui.pace import NORMAL, SLOW, Pace
 from toolkit.tui.palette import commands
 from toolkit.tui.places import PLACES
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 ScrollBar.renderer = PlainScrollBar
 
 
-class EdgeApp(App[None]):
+class EdgeApp(KeysInOrder):
     """From a recipe to a pushed image, over SSH."""
 
     TITLE = "edge"

@@ -88,7 +88,7 @@ class Lookout:
             seen = MachineSeen(sampler.sample(), self._bench.disk(self._bench.settings.home))
             if seen != told:
                 self._screen.post_message(seen)
-            told, seconds = seen, max(MACHINE_SECONDS, self._pace.list_seconds)
+            told, seconds = seen, MACHINE_SECONDS * (3 if self._pace.is_slow else 1)
 
     def watch_engine(self) -> None:
         """A person who chose the local engine misses no other."""

@@ -7,6 +7,14 @@ from collections.abc import Mapping
 
 from textual.theme import Theme
 
+
+def _bars(thumb: str, track: str, held: str) -> dict[str, str]:
+    """Variables of a theme: how scrollbars look, at rest and held."""
+    states = ("", "-hover", "-active")
+    tracks = {f"scrollbar-background{state}": track for state in states}
+    return {"scrollbar": thumb, "scrollbar-hover": held, "scrollbar-active": held, "scrollbar-corner-color": track, **tracks}
+
+
 DARK = Theme(
     name="edge-dark",
     primary="#6cb6ff",
@@ -24,8 +32,7 @@ DARK = Theme(
         "line": "#3f4852",
         "field": "#1f2730",
         "bar": "#1f2730",
-        "scroll-thumb": "#515964",
-        "scroll-track": "#151b23",
+        **_bars("#515964", "#151b23", "#6cb6ff"),
         "block-cursor-blurred-background": "#2a3542",
         "block-cursor-blurred-foreground": "#d6dde6",
         "input-selection-background": "#2d4f76",
@@ -49,8 +56,7 @@ LIGHT = Theme(
         "line": "#aab4bf",
         "field": "#e9edf1",
         "bar": "#e4e9ee",
-        "scroll-thumb": "#8d98a4",
-        "scroll-track": "#e9edf1",
+        **_bars("#8d98a4", "#e9edf1", "#0b62c4"),
         "block-cursor-blurred-background": "#d3dbe4",
         "block-cursor-blurred-foreground": "#1f2328",
         "input-selection-background": "#b9d7f5",
@@ -80,8 +86,7 @@ def _sixteen(shade: str, ink: str, paper: str, blue: str) -> Theme:
             "line": "ansi_default",
             "field": "ansi_default",
             "bar": "ansi_default",
-            "scroll-thumb": blue,
-            "scroll-track": "ansi_default",
+            **_bars(blue, "ansi_default", blue),
             "ansi-background": paper,
             "ansi-foreground": ink,
             "text-muted": "ansi_default",

@@ -9,11 +9,11 @@ from textual import getters
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 from textual.worker import Worker, WorkerState
 
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
+from toolkit.tui.widgets.key_bar import KeyBar
 from toolkit.tui.widgets.nav_bar import NavBar
 from toolkit.tui.widgets.problem_bar import ProblemBar
 
@@ -36,7 +36,7 @@ class EdgeScreen(Screen[None]):
         yield NavBar(self.place)
         yield ProblemBar()
         yield from self.body()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def body(self) -> Iterable[Widget]:
         return ()

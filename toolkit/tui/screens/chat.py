@@ -41,19 +41,16 @@ class ChatScreen(EdgeScreen):
     AUTO_FOCUS = ""
     BINDINGS = [
         Binding("ctrl+g", "stop", "Stop"),
-        Binding("ctrl+r", "regenerate", "Again"),
-        Binding("ctrl+l", "edit", "Edit last"),
-        Binding("ctrl+o", "choose_model", "Model"),
-        Binding("ctrl+n", "new_conversation", "New"),
+        Binding("escape", "stop", "Stop", show=False),
         Binding("ctrl+s", "restart", "Start again"),
     ]
-    left = getters.query_one("#left", ChatSide)
-    right = getters.query_one("#right", ChatSide)
     input = getters.query_one(ChatInput)
 
     def __init__(self, bench: Workbench) -> None:
         super().__init__(bench)
         self.room = Chatroom(bench)
+        self.left, self.right = ChatSide("left"), ChatSide("right")
+        self.right.display = False
         self.settings = ChatSettings()
         self._rows: Sequence[Packaged] = ()
         self._frames: Timer | None = None
@@ -65,20 +62,19 @@ class ChatScreen(EdgeScreen):
 
     def body(self) -> Sequence[Widget]:
         return (
-            Horizontal(ChatSide("left"), ChatSide("right"), id="sides"),
+            Horizontal(self.left, self.right, id="sides"),
             Static("", id="sampling", classes="muted", markup=False),
             ChatInput(),
         )
 
     def on_mount(self) -> None:
-        self.right.display = False
         self._show_sampling()
         if self._first:
             self.choose(self._first)
         self.on_screen_resume()
 
     def on_screen_resume(self) -> None:
-        if not self.query(ChatSide):
+        if not self.left.is_mounted:
             return  # the first time it comes before there is anything
         if self.left.state == EMPTY:
             self._list_models()
@@ -99,7 +95,7 @@ class ChatScreen(EdgeScreen):
 
     def choose(self, target: str) -> None:
         """Talk with this image or run; a talk under way with it goes on."""
-        if not self.query(ChatSide):
+        if not self.left.is_mounted:
             self._first = target
             return
         if self.left.wanted is None or self.left.wanted.reference != target or self.left.state == ENDED:
@@ -295,14 +291,24 @@ class ChatScreen(EdgeScreen):
     # -- what a person does to a chat -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        states = [side.state for side in self.sides] if self.query(ChatSide) else []
+        states = [side.state for side in self.sides] if self.left.is_mounted else []
         if action == "stop":
             return ANSWERING in states
         if action == "restart":
             return ENDED in states
         if action in ("regenerate", "edit"):
-            return ANSWERING not in states and any(side.turns for side in self.sides)
+            return ANSWERING not in states and self._has_turns
+        if action in ("copy_answer", "copy_chat", "save"):
+            return self._has_turns
+        if action == "batch":
+            return READY in states
+        if action in ("new_conversation", "side_by_side"):
+            return states != [EMPTY]
         return True
+
+    @property
+    def _has_turns(self) -> bool:
+        return self.left.is_mounted and any(side.turns for side in self.sides)
 
     def _stop_asking(self) -> None:
         for side in (self.left, self.right):

@@ -38,13 +38,13 @@ def _or_none(read: Callable[[str], object]) -> Callable[[str], object]:
 
 
 FIELDS = (
-    _Field("temperature", "Temperature", "0 to 2; 0: the likeliest word each time", float, lambda value: 0 <= value <= 2),
-    _Field("top_p", "Top-p", "above 0, to 1: among the likeliest that make up this share", float, lambda value: 0 < value <= 1),
-    _Field("max_tokens", "Longest answer", "tokens", int, lambda value: value >= 1),
-    _Field("seed", "Seed", "a whole number; empty: another answer each time", _or_none(int), lambda value: value is None or value >= 0),
+    _Field("temperature", "Temperature", "0 to 2; 0: always the likeliest", float, lambda value: 0 <= value <= 2),
+    _Field("top_p", "Top-p", "0 to 1; 1: among all", float, lambda value: 0 < value <= 1),
+    _Field("max_tokens", "Longest answer", "in tokens", int, lambda value: value >= 1),
+    _Field("seed", "Seed", "empty: a new one each time", _or_none(int), lambda value: value is None or value >= 0),
     _Field("memory_mb", "Memory in MB", "from 64; empty: the device's", _or_none(int), lambda value: value is None or value >= 64),
     _Field("cpus", "CPUs", "above 0; empty: the device's", _or_none(float), lambda value: value is None or value > 0),
-    _Field("system", "System prompt", "what the model is told first; from the next conversation on", str, lambda value: True),
+    _Field("system", "System prompt", "from the next conversation on", str, lambda value: True),
 )
 SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
@@ -64,7 +64,7 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
                 with Horizontal(classes="field"):
                     yield Static(field.label, classes="label")
                     yield Input(self._shown(field), id=field.name)
-                yield Static(field.note, classes="note")
+                    yield Static(field.note, classes="note")
             yield Static("", id="wrong", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Apply (^s)", id="apply", compact=True)

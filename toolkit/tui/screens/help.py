@@ -8,7 +8,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-KEY_NAMES = {"question_mark": "?", "slash": "/", "enter": "Enter", "escape": "Esc", "space": "Space", "left_square_bracket": "["}
+from toolkit.tui.key_names import key_name
 
 
 class HelpScreen(ModalScreen[None]):
@@ -34,11 +34,5 @@ def _rows_of(screen: Screen) -> list[tuple[str, str]]:
     for active in screen.active_bindings.values():
         binding = active.binding
         if binding.description:
-            rows.setdefault((binding.action, binding.description), []).append(_shown(binding))
+            rows.setdefault((binding.action, binding.description), []).append(key_name(binding))
     return [(", ".join(dict.fromkeys(keys)), what) for (_, what), keys in rows.items()]
-
-
-def _shown(binding: Binding) -> str:
-    if binding.key_display:
-        return binding.key_display
-    return KEY_NAMES.get(binding.key, binding.key.replace("ctrl+", "^"))

@@ -11,6 +11,7 @@ from textual.binding import Binding
 from textual.getters import query_one
 from textual.widget import Widget
 from textual.widgets import Input, Static
+from textual.worker import get_current_worker
 
 from toolkit.core.doctor import CHECKS, Check, counted, examine, in_order, worst
 from toolkit.core.listing import Roster, Row, fits
@@ -87,6 +88,11 @@ class HomeScreen(RunActions, EdgeScreen):
     # -- looking, while the screen is shown ---------------------------------------------------------------------------
 
     def on_screen_resume(self) -> None:
+        self.call_after_refresh(self._look_out)  # what it starts must not hold up the first picture
+
+    def _look_out(self) -> None:
+        if not self.is_current:
+            return
         self._ticker.stop()
         self._ticker = Ticker()
         lookout = Lookout(self, self.bench, self._roster, self._ticker)
@@ -94,7 +100,7 @@ class HomeScreen(RunActions, EdgeScreen):
             self.run_worker(getattr(lookout, f"watch_{group}"), thread=True, exclusive=True, exit_on_error=False, group=group)
         if time.monotonic() - self._examined_at >= EXAMINE_AGAIN_SECONDS:
             self._examined_at = time.monotonic()
-            self._examine()
+            self.call_after_refresh(self._examine)  # the runs are painted first
 
     def on_screen_suspend(self) -> None:
         self._ticker.stop()
@@ -107,7 +113,10 @@ class HomeScreen(RunActions, EdgeScreen):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="doctor")
     def _examine(self) -> None:
-        self.post_message(Examined(in_order(examine(self.bench, self._checks), self._checks)))
+        worker = get_current_worker()
+        findings = in_order(examine(self.bench, self._checks, leave=lambda: worker.is_cancelled), self._checks)
+        if not worker.is_cancelled:
+            self.post_message(Examined(findings))
 
     @on(RunsSeen)
     def show_runs(self, message: RunsSeen) -> None:

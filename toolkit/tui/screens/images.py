@@ -75,9 +75,10 @@ class ImagesScreen(EdgeScreen):
     def choose(self, reference: str) -> None:
         """Put the cursor on this image, now or as soon as it is listed."""
         self._wanted = reference
-        self.filter.value = ""
-        self.remove_class("-filtering")
-        self._draw()
+        if self.is_mounted:
+            self.filter.value = ""
+            self.remove_class("-filtering")
+            self._draw()
 
     # -- looking ----------------------------------------------------------------------------------------------------
 

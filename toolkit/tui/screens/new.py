@@ -34,7 +34,7 @@ from toolkit.tui.widgets.recipe_fields import FieldRow
 from toolkit.tui.widgets.recipe_form import AddAdapter, RecipeForm, RemoveAdapter
 
 PAGES = {"form": "Form", "toml": "TOML", "olive": "Olive", "data": "Data", "plan": "Plan"}
-WIDE = 100
+WIDE, TALL = 100, 34
 TYPING_SECONDS = 0.15
 """After the last key, before what was typed goes into the recipe."""
 LOOK_SECONDS = 0.4
@@ -110,13 +110,23 @@ class NewRunScreen(RecipeFiles, RunStarter):
         (self.tabs.hide if is_wide else self.tabs.show)("form")
         if is_wide and self.page in ("", "form"):
             self.tabs.active = "toml"
+        self._lay_out()
 
     @on(Tabs.TabActivated, "#page-tabs")
     async def turned(self, event: Tabs.TabActivated) -> None:
-        for name in PAGES:
-            self.set_class(name == event.tab.id, f"-{name}")
         await self.flush()
+        self._lay_out()
         self.look()
+
+    def _lay_out(self) -> None:
+        """Show the page that is chosen; where it is wide the form too, and below the TOML what Olive is asked."""
+        is_wide, is_roomy = self.size.width >= WIDE, self.size.width >= WIDE and self.size.height >= TALL
+        self.form.display = is_wide or self.page == "form"
+        self.query_one("#pages").display = is_wide or self.page != "form"
+        self.toml.display = self.page == "toml"
+        self.olive.display = self.query_one("#olive-title").display = self.page == "olive" or (is_roomy and self.page == "toml")
+        self.query_one("#data-page").display = self.page == "data"
+        self.query_one("#plan-page").display = self.page == "plan"
 
     def action_page(self, name: str) -> None:
         if name != "form" or self.size.width < WIDE:

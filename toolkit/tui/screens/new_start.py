@@ -46,7 +46,7 @@ class RunStarter(EdgeScreen):
         """Show what is being done; leaving the dialog gives it up."""
         self.clear_problem()
         self.starting = Starting()
-        self.app.push_screen(self.starting, lambda _: self.give_up())
+        self.app.push_screen(self.starting, lambda is_given_up: self.give_up() if is_given_up else None)
 
     def give_up(self) -> None:
         self.starting = None
@@ -106,4 +106,4 @@ class RunStarter(EdgeScreen):
         """Take the dialog away, without giving anything up."""
         starting, self.starting = self.starting, None
         if starting is not None and starting in self.app.screen_stack:
-            starting.dismiss()
+            starting.dismiss(False)

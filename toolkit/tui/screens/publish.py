@@ -57,12 +57,13 @@ class PublishScreen(EdgeScreen):
 
     def on_mount(self) -> None:
         self.moves.say(WAY)
-        self.form.target.focus()
+        self.form.images.focus()  # no field to write in: digits still go to places
 
     def choose(self, reference: str) -> None:
         """Take this image, now or as soon as it is listed."""
         self._wanted = reference
-        self._look()
+        if self.is_mounted:
+            self._look()
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
@@ -97,6 +98,7 @@ class PublishScreen(EdgeScreen):
         self._wanted = "" if wanted else self._wanted
         self.form.remember(targets)
         if moving:
+            self.moves.focus()
             self._show(moving)
 
     # -- plan and push ----------------------------------------------------------------------------------------------
@@ -107,11 +109,11 @@ class PublishScreen(EdgeScreen):
 
     @on(PublishForm.PlanWanted)
     def action_plan(self) -> None:
-        if asked := self.form.asked():
+        asked = None if self._is_under_way else self.form.asked()
+        if asked:
             self.clear_problem()
-            if not self._is_under_way:
-                self.moves.say("Asking the registry ...")
-                self._plan(asked)
+            self.moves.say("Asking the registry ...")
+            self._plan(asked)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="plan")
     def _plan(self, asked: Asked) -> None:
@@ -221,7 +223,7 @@ class PublishScreen(EdgeScreen):
             self.moves.focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "push" and self._is_under_way:
+        if action in ("plan", "push") and self._is_under_way:
             return None
         if action == "copy":
             return True if release_of(self._state) else None

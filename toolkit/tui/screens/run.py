@@ -149,6 +149,8 @@ class RunScreen(RunNext):
 
     @on(Seen)
     def show_picture(self, message: Seen) -> None:
+        if not self.steps.is_attached:  # the app is being left
+            return
         before, self.picture = self.picture, message.picture
         state = self.picture.state
         if not self.log_pane.label and not self.picture.is_gone:
@@ -180,7 +182,8 @@ class RunScreen(RunNext):
     @on(Learned)
     def take_in(self, message: Learned) -> None:
         self.known, self.answers = message.known, (message.question, message.answers)
-        self._draw()
+        if self.steps.is_attached:
+            self._draw()
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from toolkit.core.targets import start_package
 from toolkit.tui.messages import ShowRun
 from toolkit.tui.screens.base import EdgeScreen
 from toolkit.tui.widgets.dialogs import AskText, Confirm
-from toolkit.tui.widgets.package_dialog import PackageDialog
 
 
 class RunActions(EdgeScreen):
@@ -93,6 +92,8 @@ class RunActions(EdgeScreen):
         if not builds:
             self.tell_problem(f"{row.id} made nothing for a device known here. Add the device to data/devices, or build again.")
             return
+        from toolkit.tui.widgets.package_dialog import PackageDialog
+
         self.app.push_screen(PackageDialog(builds, self.bench.clock()), lambda answer: answer and self._package(*answer))
 
     @work(thread=True, exit_on_error=False, group="act")

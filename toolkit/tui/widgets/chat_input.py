@@ -20,6 +20,10 @@ class ChatInput(TextArea):
         Binding("enter", "send", "Send", key_display="Enter"),
         Binding("ctrl+j", "new_line", "New line", show=False),
         Binding("escape", "leave", "Keys", key_display="Esc"),
+        Binding("ctrl+r", "screen.regenerate", "Again"),
+        Binding("ctrl+l", "screen.edit", "Edit"),
+        Binding("ctrl+n", "screen.new_conversation", "New"),
+        Binding("ctrl+o", "screen.choose_model", "Model"),
     ]
 
     @dataclass

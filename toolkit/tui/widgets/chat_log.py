@@ -13,7 +13,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from toolkit.tui.harmless import harmless, harmless_line
-from toolkit.tui.widgets.chat_markdown import AnswerText, Look, plain_lines
+from toolkit.tui.widgets.chat_markdown import AnswerText, Look, plain_lines, without_background
 
 LAYOUT_SECONDS = 0.02
 """Spent at a time on laying out earlier messages anew, after the width or the theme changed."""
@@ -65,6 +65,8 @@ class ChatLog(ScrollView, can_focus=True):
         self._last_at = 0
         """Line at which the last entry begins."""
         self._layout = None
+        self._follows = True
+        """False once the person has scrolled away from the end."""
         self.paint_seconds = 0.0
         """What the last look at a growing answer cost."""
 
@@ -111,62 +113,58 @@ class ChatLog(ScrollView, can_focus=True):
     # -- layout -----------------------------------------------------------------------------------------------------
 
     def _look(self) -> Look:
-        style = self.get_component_rich_style
-        return Look(
-            max(10, self.scrollable_content_region.width),
-            style("chat--heading", partial=True),
-            style("chat--code", partial=True),
-            style("chat--muted", partial=True),
-            self.app.current_theme.dark,
-        )
+        heading, code, muted = (self._style(name) for name in ("heading", "code", "muted"))
+        return Look(max(10, self.scrollable_content_region.width), heading, code, muted, self.app.current_theme.dark)
 
     def _style(self, kind: str) -> Style:
-        return Style() if kind == "answer" else self.get_component_rich_style(f"chat--{kind}", partial=True)
+        return Style() if kind == "answer" else without_background(self.get_component_rich_style(f"chat--{kind}"))
 
     def _add(self, entry: Entry) -> None:
         if self._entries and self._entries[-1].kind == "answer":
             self._shown.append(Strip.blank(0))
             self._entries[-1].lines.append(Strip.blank(0))
-        follows = self._is_at_end
+        self._follows = self._follows or entry.kind == "question"
         self._entries.append(entry)
         self._last_at = len(self._shown)
         if not self._is_laid_out:
             return
         entry.lay_out(self._look(), self._style(entry.kind))
         self._shown += entry.lines
-        self._resized(follows or entry.kind == "question")
+        self._resized()
         self.refresh()
 
     @property
     def _is_laid_out(self) -> bool:
         return self.is_attached and self.size.width > 0
 
-    @property
-    def _is_at_end(self) -> bool:
-        return self.scroll_offset.y >= self.max_scroll_y - 1
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y - 1
 
     def _redraw_last(self) -> None:
         """Lay the growing answer out again, and draw the lines that changed."""
         if not self._is_laid_out:
             return
         began = time.perf_counter()
-        follows, entry = self._is_at_end, self._entries[-1]
+        entry = self._entries[-1]
         before = entry.lines
         entry.lay_out(self._look(), self._style(entry.kind))
         self._shown[self._last_at :] = entry.lines
         same = _same_at_start(before, entry.lines)
         grew = len(entry.lines) != len(before)
-        self._resized(follows)
+        self._resized()
         top = self._last_at + same - self.scroll_offset.y
-        if grew and follows and self.max_scroll_y:
+        if grew and self._follows and self.max_scroll_y:
             self.refresh()
         else:
             self.refresh(Region(0, max(0, top), self.size.width, max(1, self.size.height - max(0, top))))
         self.paint_seconds = time.perf_counter() - began
 
-    def _resized(self, follows: bool) -> None:
+    def _resized(self) -> None:
+        follows = self._follows  # asked before the size is set, which moves the view
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._shown))
         if follows:
+            self._follows = True
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def _lay_out_anew(self) -> None:
@@ -174,7 +172,7 @@ class ChatLog(ScrollView, can_focus=True):
         if not self._is_laid_out:
             return
         self._shown, self._first_kept = [], len(self._entries)
-        self._lay_out_some(self._is_at_end or not self.max_scroll_y)
+        self._lay_out_some()
         if self._first_kept and self._layout is None:
             self._layout = self.set_interval(LAYOUT_SECONDS, self._lay_out_more)
         self.refresh()
@@ -184,9 +182,9 @@ class ChatLog(ScrollView, can_focus=True):
             self._layout.stop()
             self._layout = None
             return
-        self._lay_out_some(self._is_at_end)
+        self._lay_out_some()
 
-    def _lay_out_some(self, follows: bool) -> None:
+    def _lay_out_some(self) -> None:
         until, look, above = time.perf_counter() + LAYOUT_SECONDS, self._look(), []
         while self._first_kept and (not above or time.perf_counter() < until):
             self._first_kept -= 1
@@ -199,7 +197,8 @@ class ChatLog(ScrollView, can_focus=True):
         place = self.scroll_offset.y + len(above)
         self._shown[:0] = above
         self._last_at = len(self._shown) - (len(self._entries[-1].lines) if self._entries else 0)
-        self._resized(follows)
+        follows = self._follows
+        self._resized()
         if not follows:
             self.scroll_to(y=place, animate=False, immediate=True)
 

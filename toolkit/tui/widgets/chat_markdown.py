@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.console import Console
 from rich.markdown import CodeBlock, Heading, Markdown
+from rich.segment import Segment
 from rich.style import Style
 from rich.syntax import Syntax
 from rich.text import Text
@@ -102,7 +103,17 @@ def plain_lines(source: str, look: Look, console: Console | None = None, style: 
 def _trimmed(strip: Strip) -> Strip:
     """Without the blanks at its end, which would be sent to the terminal as well."""
     text = strip.text
-    return strip.crop(0, strip.cell_length - (len(text) - len(text.rstrip(" "))))
+    cut = strip.crop(0, strip.cell_length - (len(text) - len(text.rstrip(" "))))
+    return Strip([Segment(part, style and without_background(style)) for part, style, _ in cut])
+
+
+def without_background(style: Style) -> Style:
+    """The ink alone: what is behind it is the screen's own."""
+    if style.bgcolor is None:
+        return style
+    return Style(
+        color=style.color, bold=style.bold, italic=style.italic, underline=style.underline, strike=style.strike, reverse=style.reverse
+    )
 
 
 @dataclass

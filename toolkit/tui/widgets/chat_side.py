@@ -22,6 +22,7 @@ from toolkit.tui.harmless import harmless_line
 from toolkit.tui.widgets.chat_log import ChatLog
 from toolkit.tui.widgets.chat_models import ModelList
 
+
 @dataclass(frozen=True)
 class Failed:
     """A start or an answer came to nothing."""
@@ -159,9 +160,14 @@ class ChatSide(Vertical):
         self.models.display, self.chat_log.display = self.wanted is None, self.wanted is not None
         if self.wanted is None:
             return
-        who = f"{self.wanted.adapter or 'base'} of {self.wanted.reference}  [{self.state}]"
+        who = f"[{self.state}] {self.wanted.adapter or 'base'} of {self.wanted.reference}"
         self.query_one(".who", Static).update(harmless_line(who))
         if self.target is not None:
             limits = self.wanted.limits(self.target)
             needed = f", needs about {self.target.needed_mb} MB" if self.target.needed_mb else ""
-            self.query_one(".what", Static).update(harmless_line(f"{self.target.served[:19]}  {limits}{needed}"))
+            self.query_one(".what", Static).update(harmless_line(f"{_identity(self.target)}  {limits}{needed}"))
+
+
+def _identity(target: ChatTarget) -> str:
+    """The very image, short enough to be read out."""
+    return target.served[:19] if target.served.startswith("sha256:") else "a local folder"

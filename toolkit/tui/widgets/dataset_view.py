@@ -41,7 +41,9 @@ class DatasetView(VerticalScroll):
 
 
 def _wrongs(seen: Preview) -> Iterator[Content]:
-    problems = [problem for report in seen.data.values() if isinstance(report, DatasetReport) for problem in (*report.fatal, *report.warnings)]
+    problems = [
+        problem for report in seen.data.values() if isinstance(report, DatasetReport) for problem in (*report.fatal, *report.warnings)
+    ]
     for error in seen.problems:
         yield Content.styled(f"error: {error.message} {error.hint}".translate(CONTROLS), "$text-error")
     for problem in problems:

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from toolkit.core.logfile import Pattern
+from toolkit.core.logsearch import Pattern
 
 SIDEWAYS = 8
 """Columns that one press of left or right moves."""

@@ -17,7 +17,8 @@ from textual.worker import Worker, get_current_worker
 
 from toolkit.core import logfile
 from toolkit.core.files import as_size
-from toolkit.core.logfile import Filtered, LogFile, Pattern
+from toolkit.core.logfile import LogFile
+from toolkit.core.logsearch import Filtered, Pattern, search
 from toolkit.errors import ToolkitError
 from toolkit.tui.widgets.dialogs import AskText
 from toolkit.tui.widgets.line_view import LineView
@@ -120,7 +121,7 @@ class LogPane(Vertical):
         filtered = self.filtered
         before = log.size, log.generation, len(filtered.numbers) if filtered else 0
         while log.grow() | (filtered.grow() if filtered else False):
-            if worker.is_cancelled or time.monotonic() > deadline:
+            if _gives_way(worker) or time.monotonic() > deadline:
                 return True
         return before != (log.size, log.generation, len(filtered.numbers) if filtered else 0)
 
@@ -193,7 +194,7 @@ class LogPane(Vertical):
     def _search(self, pattern: Pattern, start: int, is_back: bool) -> None:
         worker = get_current_worker()
         within = self.filtered.pattern if self.filtered else None
-        line = logfile.search(self.log_file, pattern, start, is_back, within, lambda: worker.is_cancelled)
+        line = search(self.log_file, pattern, start, is_back, within, lambda: _gives_way(worker))
         if not worker.is_cancelled:
             self.post_message(self.Found(line, pattern))
 
@@ -252,3 +253,9 @@ class LogPane(Vertical):
         """What went wrong here is told where problems are told."""
         if event.worker.error is not None:
             self.screen.post_message(Worker.StateChanged(event.worker, event.state))
+
+
+def _gives_way(worker: Worker) -> bool:
+    """True where the work should end; else lets the screen have the interpreter for a moment."""
+    time.sleep(0.001)
+    return worker.is_cancelled

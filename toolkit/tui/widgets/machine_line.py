@@ -40,19 +40,20 @@ class MachineLine(Static):
     def _text(self, sample: Sample, disk: Disk, width: int) -> str:
         cpu = self._cpu.shown(sample.cpu) or 0.0
         free = self._free.shown(disk.free / disk.total if disk.total else 0.0) or 0.0
-        parts = [f"CPU {bar(cpu, width)} {_percent(cpu)}", f"Memory {_room(self._memory, sample.memory, sample.memory_total, width)}"]
+        parts = [f"CPU {_busy(cpu, width)}", f"Memory {_room(self._memory, sample.memory, sample.memory_total, width)}"]
         if sample.gpu is not None:
             busy = self._gpu.shown(sample.gpu) or 0.0
             held = _share(self._gpu_memory, sample.gpu_memory, sample.gpu_memory_total) * (sample.gpu_memory_total or 0)
-            parts.append(f"GPU {bar(busy, width)} {_percent(busy)} {_of(held, sample.gpu_memory_total or 0)}")
+            parts.append(f"GPU {_busy(busy, width)} {_of(held, sample.gpu_memory_total or 0)}")
         else:
             parts.append("no GPU")
         return "  ".join([*parts, f"Disk {as_round_size(free * disk.total)} free"])
 
 
-def _percent(share: float) -> str:
-    """In steps of five."""
-    return f"{round(share * 20) * 5}%"
+def _busy(share: float, width: int) -> str:
+    """A bar and a percentage, in steps of five."""
+    rounded = round(share * 20) / 20
+    return f"{bar(rounded, width)} {rounded:.0%}"
 
 
 def _share(steady: Steady, used: float | None, total: float | None) -> float:

@@ -63,7 +63,7 @@ def _outcome(run: str, state: RunState, now: float) -> str:
     if state.status == "finished":
         return _finished(state)
     if state.has_ending:
-        return f"{state.problem}\n{state.hint}\n^r goes on with {run}: layers already there do not move again."
+        return f"^r goes on with {run}: layers already there do not move again."
     current = state.current
     doing = {"push": "Pushing", "verify": "Reading the digest back"}.get(current.name, current.name) if current else "Starting"
     return f"{doing}  {facts_of(current, now) if current else ''}\nIt goes on without this screen, and without this terminal."

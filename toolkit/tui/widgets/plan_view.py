@@ -42,7 +42,9 @@ def _problems(seen: Preview) -> Iterator[Content]:
         yield Content.styled(f"error: {error.message} {error.hint}".translate(CONTROLS), "$text-error")
     rest = seen.fatal - len(seen.problems)
     if rest:
-        yield Content.styled(f"error: the data has {rest} problem{'s' if rest > 1 else ''} that must be solved first; see Data.", "$text-error")
+        yield Content.styled(
+            f"error: the data has {rest} problem{'s' if rest > 1 else ''} that must be solved first; see Data.", "$text-error"
+        )
     if seen.fatal:
         yield Content("")
 
@@ -61,7 +63,9 @@ def _step(step: StepForecast, width: int) -> Content:
     basis = "" if step.state == CACHED else f"  {step.basis}"
     colour = COLOURS.get(step.state, "$text-warning")
     sign = SIGNS.get(step.state, "?")
-    return Content.assemble((f"{sign} ", colour), f"{step.name:<{width}}  ", (f"{STATES[step.state]:<19}", colour), f"  {time:>12}", (basis, "$text-muted"))
+    return Content.assemble(
+        (f"{sign} ", colour), f"{step.name:<{width}}  ", (f"{STATES[step.state]:<19}", colour), f"  {time:>12}", (basis, "$text-muted")
+    )
 
 
 def _disk(ahead: Forecast) -> Iterator[str | tuple[str, str]]:

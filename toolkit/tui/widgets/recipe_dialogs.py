@@ -50,8 +50,8 @@ def _line(file: RecipeFile) -> str:
     return f"{file.path.stem:<16} {ORIGINS[file.origin]}: {file.path}".translate(CONTROLS)
 
 
-class Starting(ModalScreen[None]):
-    """What is done before the run itself; Escape gives it up."""
+class Starting(ModalScreen[bool]):
+    """What is done before the run itself; True where Escape gave it up."""
 
     BINDINGS = [Binding("escape", "leave", "Give up")]
 
@@ -70,4 +70,4 @@ class Starting(ModalScreen[None]):
         self.query_one("#said", Static).update("\n".join(self._lines))
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        self.dismiss(True)

@@ -18,13 +18,24 @@ from toolkit.core.recipe import RecipeProblem
 from toolkit.core.recipe_form import FormField, FormSection, Place, sections, value_at
 from toolkit.tui.widgets.recipe_fields import FieldRow, row_for
 
-
-KEYS = "Enter or ↓ goes into the fields, Esc comes back to the tabs. There letters are keys: f t o d p pages, a adds and x removes an adapter."
+KEYS = (
+    "Enter or ↓ goes into the fields, Esc comes back to the tabs. There letters are keys: f t o d p pages, a adds and x removes an adapter."
+)
 
 
 class Heading(Static):
     def __init__(self, title: str) -> None:
         super().__init__(f"── {title} " + "─" * 60, markup=False)
+
+
+MOST_ADAPTERS, MOST_PROBLEMS = 20, 100
+"""What the form shows of a recipe that has more."""
+
+
+def _nearest(known: Mapping[Place, FieldRow], place: Place) -> FieldRow | None:
+    while place and place not in known:
+        place = place[:-1]
+    return known.get(place)
 
 
 class AddAdapter(Message):
@@ -62,10 +73,7 @@ class RecipeForm(Vertical):
 
     def row_of(self, place: Place) -> FieldRow | None:
         """The row of a place, or of the nearest thing around it that has one."""
-        known = {row.field.place: row for row in self.rows()}
-        while place and place not in known:
-            place = place[:-1]
-        return known.get(place)
+        return _nearest({row.field.place: row for row in self.rows()}, place)
 
     async def show(self, raw: dict[str, Any] | None, problems: Sequence[RecipeProblem]) -> None:
         """Show these values and what is wrong with them; no values at all where the text is no TOML."""
@@ -73,7 +81,7 @@ class RecipeForm(Vertical):
         if raw is not None:
             self._raw = raw
             count = len(tables) if isinstance(tables := raw.get("adapters"), list) else 0
-            if count != self._adapters:
+            if min(count, MOST_ADAPTERS + 1) != min(self._adapters, MOST_ADAPTERS + 1):
                 self._adapters = count
                 await self._rebuild()
             for row in self.rows():
@@ -82,8 +90,9 @@ class RecipeForm(Vertical):
 
     def _tell(self, problems: Sequence[RecipeProblem]) -> None:
         wrong: dict[FieldRow, str] = {}
-        for problem in reversed(problems):
-            row = self.row_of(problem.place)
+        known = {row.field.place: row for row in self.rows()}
+        for problem in reversed(problems[:MOST_PROBLEMS]):
+            row = _nearest(known, problem.place)
             if row is not None:
                 wrong[row] = f"line {problem.line}: {problem.message}"
         for row in self.rows():
@@ -112,11 +121,13 @@ class RecipeForm(Vertical):
         yield from (row_for(field, self._devices) for field in fields)
 
     def _repeated(self, section: FormSection) -> Iterator[Widget]:
-        for number in range(self._adapters):
+        for number in range(min(self._adapters, MOST_ADAPTERS)):
             yield Heading(f"Adapter {number + 1}")
             yield from (row_for(field.at(number), self._devices) for field in section.fields)
             yield Button("Remove this adapter", classes="remove", name=str(number))
         yield Heading("Adapters")
+        if self._adapters > MOST_ADAPTERS:
+            yield Static(f"There are more than {MOST_ADAPTERS}; the others are edited in the TOML.", markup=False)
         yield Button("Add an adapter (^n)", id="add-adapter")
 
     @on(Button.Pressed)
@@ -138,7 +149,9 @@ def explained(field: FormField) -> str:
     """What a field is for, what it may be, and what holds where nothing is set."""
     dotted = ".".join(str(at + 1) if isinstance(at, int) else at for at in field.place)
     default = "" if field.is_required else f"Default: {default_of(field)}."
-    return "\n".join(filter(None, [f"{dotted}: {field.help}", " ".join(filter(None, [f"{field.limits}." if field.limits else "", default]))]))
+    return "\n".join(
+        filter(None, [f"{dotted}: {field.help}", " ".join(filter(None, [f"{field.limits}." if field.limits else "", default]))])
+    )
 
 
 def default_of(field: FormField) -> str:

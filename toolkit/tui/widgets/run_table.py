@@ -114,6 +114,8 @@ class RunTable(ScrollView, can_focus=True):
         super().__init__()
         self.rows: list[Row] = []
         self._cells: list[list[str]] = []
+        self._columns: list[tuple[Column, int]] = []
+        """As wide as the list was when the cells were made."""
 
     @property
     def chosen(self) -> Row | None:
@@ -131,9 +133,8 @@ class RunTable(ScrollView, can_focus=True):
             self.post_message(self.Chosen(self.chosen))
 
     def _redraw_changed(self, before: list[Row]) -> None:
-        columns = self._columns
         for y, (old, new) in enumerate(zip(before, self.rows, strict=True)):
-            if old is not new and (cells := _cells_of(new, columns)) != self._cells[y]:
+            if old is not new and (cells := _cells_of(new, self._columns)) != self._cells[y]:
                 self._cells[y] = cells
                 self._redraw(y)
 
@@ -153,13 +154,9 @@ class RunTable(ScrollView, can_focus=True):
         self.refresh()
 
     def _make_cells(self) -> None:
-        columns = self._columns
-        self._cells = [_cells_of(row, columns) for row in self.rows]
+        self._columns = layout(self.scrollable_content_region.width)
+        self._cells = [_cells_of(row, self._columns) for row in self.rows]
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.rows) + 1)
-
-    @property
-    def _columns(self) -> list[tuple[Column, int]]:
-        return layout(self.scrollable_content_region.width)
 
     def on_resize(self) -> None:
         self._make_cells()
@@ -186,7 +183,12 @@ class RunTable(ScrollView, can_focus=True):
         base, row = self._base(place), self.rows[place]
         segments = [Segment(CURSOR if place == self.cursor else " ", base)]
         for (column, _), cell in zip(self._columns, self._cells[place], strict=True):
-            segments += [Segment(cell, self._style(column, row, base, place)), Segment(" ", base)]
+            text = cell.lstrip()
+            segments += [
+                Segment(" " * (len(cell) - len(text)), base),
+                Segment(text, self._style(column, row, base, place)),
+                Segment(" ", base),
+            ]
         return Strip(segments)
 
     def _style(self, column: Column, row: Row, base: Style, place: int) -> Style:

@@ -74,7 +74,7 @@ def _line(bar: Bar, width: int, name_width: int) -> Content:
         f"{bar.size:>9}  ",
         (drawn, colour),
         " " * (room - length),
-        (f" {bar.word:<9}", WORDS.get(bar.word, "$text-muted")),
+        (f" {bar.word:<9}", WORDS.get(bar.word, "dim")),
     )
 
 

@@ -1,6 +1,7 @@
 """A stand-in for the library of the same name: words are tokens, and the answer is what the last message asks for.
 
-"say: a b c" is answered with "a b c"; anything else with endless counting. With an adapter active, the adapter's name
+"say: a b c" is answered with "a b c"; anything else with endless counting. Three words are special: "crash" raises,
+"pause" takes half a minute, "gulp" takes a gigabyte of memory. With an adapter active, the adapter's name
 comes first. STUB_DELAY is the time of a token; the generations that are alive are listed in the folder STUB_ALIVE.
 """
 
@@ -102,8 +103,13 @@ class Generator:
         if self._answer is None:
             self._answer = self._words()
         self._next = _token(next(self._answer))
-        if _word(self._next) == "crash":
-            raise RuntimeError("out of memory")
+        match _word(self._next):
+            case "crash":
+                raise RuntimeError("out of memory")
+            case "pause":
+                time.sleep(30)
+            case "gulp":
+                self._gulp = b"x" * 1_000_000_000
 
     def _words(self):
         prompt = " ".join(_word(token) for token in self._prompt)

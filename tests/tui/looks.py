@@ -90,7 +90,8 @@ def _segments(app: App) -> Iterator[Segment]:
 def _regions_on_top(app: App) -> list[Region] | None:
     if not app.screen.is_modal:
         return None
-    return [widget.region for widget in app.screen.query("*") if not widget.children and widget.visible and widget.display]
+    leaves = [widget for widget in app.screen.query("*") if not widget.children and widget.visible and widget.display and widget.region]
+    return [app.screen.find_widget(widget).visible_region for widget in leaves]
 
 
 def _turned(segment: Segment) -> Segment:

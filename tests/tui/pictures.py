@@ -39,14 +39,8 @@ class Picture:
             for key in self.keys:
                 await pilot.press(key)
             await until(pilot, lambda: self.shows in text_of(app))
-            await app.workers.wait_for_complete(_that_end(app))
             await pilot.pause()
             yield pilot
-
-
-def _that_end(app) -> list:
-    """Workers that do something once; those that follow go on for ever."""
-    return [worker for worker in app.workers if worker.group in ("load", "once")]
 
 
 def months_of_work(stage: Stage) -> None:

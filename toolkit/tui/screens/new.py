@@ -212,7 +212,8 @@ class NewRunScreen(RecipeFiles, RunStarter):
             return
         first, more = self.problems[0], len(self.problems) - 1
         rest = f" ({more} more.)" if more else ""
-        self.tell_problem(RecipeError(f"{self.draft.path.name}:{first.line}: {first.message}", f"{first.hint}{rest}"))
+        hint = "" if first.hint == "Correct that line." else first.hint
+        self.tell_problem(RecipeError(f"{self.draft.path.name}:{first.line}: {first.message}{rest}", hint))
 
     def _after(self, name: str, seconds: float, action) -> None:
         """Do it so long after the last time it was asked for."""

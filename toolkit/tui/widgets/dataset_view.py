@@ -16,6 +16,7 @@ from toolkit.errors import ToolkitError
 CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 """Data may hold terminal codes; none is drawn."""
 BAR = 30
+MUTED = "$foreground 60%"
 RECORD = 400
 """Characters of a field that are shown."""
 
@@ -31,7 +32,7 @@ class DatasetView(VerticalScroll):
 
     def show(self, seen: Preview) -> None:
         parts = [part for name, report in seen.data.items() for part in (*_adapter(name, report), Content(""))]
-        notes = [Content.styled(f"note: {note}", "$text-muted") for note in seen.notes]
+        notes = [Content.styled(f"note: {note}", MUTED) for note in seen.notes]
         self._put(Content("\n").join([*_wrongs(seen), *notes, *parts]))
 
     def _put(self, content: Content) -> None:
@@ -66,7 +67,7 @@ def _adapter(name: str, report: DatasetReport | ToolkitError) -> Iterator[Conten
 
 def _part(name: str, part: PartReport) -> Iterator[Content]:
     files = ", ".join(path.name for path in part.paths)
-    yield Content.styled(f"── {name}, {part.name}: {part.rows:,} rows  ({files})", "bold")
+    yield Content.styled(f"── {name}, {part.name}: {part.rows:,} row{"" if part.rows == 1 else "s"}  ({files})", "bold")
     if part.tokens:
         yield from _histogram(part.tokens)
     for number, row in enumerate(part.first, 1):
@@ -74,7 +75,7 @@ def _part(name: str, part: PartReport) -> Iterator[Content]:
 
 
 def _record(number: int, row: Row) -> Iterator[Content]:
-    yield Content.styled(f"record {number}", "$text-muted")
+    yield Content.styled(f"record {number}", MUTED)
     for field, text in row.items():
         short = text if len(text) <= RECORD else f"{text[:RECORD]}... ({len(text):,} characters)"
         yield Content.assemble((f"  {field.translate(CONTROLS)}: ", "$text-accent"), short.translate(CONTROLS))

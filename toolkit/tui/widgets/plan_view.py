@@ -12,7 +12,7 @@ from textual.widgets import Static
 from toolkit.core.files import as_duration, as_size
 from toolkit.core.forecast import CACHED, RUNS, STATES, Forecast, StepForecast
 from toolkit.core.preview import Preview
-from toolkit.tui.widgets.dataset_view import CONTROLS
+from toolkit.tui.widgets.dataset_view import CONTROLS, MUTED
 
 SIGNS = {CACHED: "=", RUNS: "►"}
 COLOURS = {CACHED: "$text-success", RUNS: "$text-primary"}
@@ -51,11 +51,11 @@ def _problems(seen: Preview) -> Iterator[Content]:
 
 def _plan(ahead: Forecast) -> Iterator[Content]:
     width = max(len(step.name) for step in ahead.steps)
-    yield Content.styled(f"  {'step':<{width}}  {'plan':<19}  {'time':>12}", "$text-muted")
+    yield Content.styled(f"  {'step':<{width}}  {'plan':<19}  {'time':>12}", MUTED)
     yield from (_step(step, width) for step in ahead.steps)
     yield Content("")
-    yield Content.assemble(("steps  ", "$text-muted"), ahead.summary[:1].upper() + ahead.summary[1:] + ".")
-    yield Content.assemble(("disk   ", "$text-muted"), *_disk(ahead))
+    yield Content.assemble(("steps  ", MUTED), ahead.summary[:1].upper() + ahead.summary[1:] + ".")
+    yield Content.assemble(("disk   ", MUTED), *_disk(ahead))
 
 
 def _step(step: StepForecast, width: int) -> Content:
@@ -64,7 +64,7 @@ def _step(step: StepForecast, width: int) -> Content:
     colour = COLOURS.get(step.state, "$text-warning")
     sign = SIGNS.get(step.state, "?")
     return Content.assemble(
-        (f"{sign} ", colour), f"{step.name:<{width}}  ", (f"{STATES[step.state]:<19}", colour), f"  {time:>12}", (basis, "$text-muted")
+        (f"{sign} ", colour), f"{step.name:<{width}}  ", (f"{STATES[step.state]:<19}", colour), f"  {time:>12}", (basis, MUTED)
     )
 
 
@@ -81,6 +81,6 @@ def _disk(ahead: Forecast) -> Iterator[str | tuple[str, str]]:
 def _remarks(seen: Preview) -> Iterator[Content]:
     yield Content("")
     for note in (*seen.notes, *(seen.forecast.notes if seen.forecast else ())):
-        yield Content.styled(f"note: {note}".translate(CONTROLS), "$text-muted")
+        yield Content.styled(f"note: {note}".translate(CONTROLS), MUTED)
     if seen.warnings:
         yield Content.styled(f"{len(seen.warnings)} warnings of the data; see Data.", "$text-warning")

@@ -32,6 +32,12 @@ MOST_ADAPTERS, MOST_PROBLEMS = 20, 100
 """What the form shows of a recipe that has more."""
 
 
+def _at_field(problem: RecipeProblem) -> str:
+    """The message without the key's name, which stands beside it."""
+    dotted = ".".join(map(str, problem.place))
+    return problem.message.removeprefix(f"'{dotted}': ")
+
+
 def _nearest(known: Mapping[Place, FieldRow], place: Place) -> FieldRow | None:
     while place and place not in known:
         place = place[:-1]
@@ -94,7 +100,7 @@ class RecipeForm(Vertical):
         for problem in reversed(problems[:MOST_PROBLEMS]):
             row = _nearest(known, problem.place)
             if row is not None:
-                wrong[row] = f"line {problem.line}: {problem.message}"
+                wrong[row] = f"line {problem.line}: {_at_field(problem)}"
         for row in self.rows():
             row.tell(wrong.get(row, ""))
 

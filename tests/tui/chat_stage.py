@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from tests.containers.runtime.conftest import RUNTIME, STUB, make_stub_model
+from tests.containers.runtime.conftest import RUNTIME, make_stub_model
 from tests.tui.stage import Stage, until
 from toolkit.core import events as ev
 from toolkit.core.run import Run

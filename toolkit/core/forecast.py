@@ -25,7 +25,7 @@ from toolkit.errors import ToolkitError
 from toolkit.settings import Settings
 
 CACHED, RUNS, UNKNOWN = "cached", "run", "unknown"
-STATES = {CACHED: "from cache", RUNS: "runs", UNKNOWN: "runs, or from cache"}
+STATES = {CACHED: "from cache", RUNS: "runs", UNKNOWN: "maybe cached"}
 MEMORY_FILE = "steps.json"
 """In the cache: what finished steps of all runs were asked for, where they lie, how long they took."""
 LOOKED_AT = 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from textual import getters, on, work
 from textual.binding import Binding
@@ -15,19 +14,16 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from toolkit.core import batch, transcript
 from toolkit.core.chat import Conversation, Finished, Sampling, Token
 from toolkit.core.chatroom import Chatroom, Seat, Wanted
 from toolkit.core.targets import ChatTarget, Packaged, packaged
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
-from toolkit.tui.screens.base import EdgeScreen
-from toolkit.tui.screens.batch import BatchScreen
+from toolkit.tui.screens.chat_keeping import ChatKeeping
 from toolkit.tui.screens.chat_settings import ChatSettings, ChatSettingsScreen
 from toolkit.tui.widgets.chat_input import ChatInput
 from toolkit.tui.widgets.chat_models import ChooseModel, ModelList
 from toolkit.tui.widgets.chat_side import ANSWERING, EMPTY, ENDED, READY, STARTING, ChatSide, Failed
-from toolkit.tui.widgets.dialogs import AskText
 
 LETTERS_A_TOKEN = 4
 """Rule of thumb for a first word on a long paste; the server counts for certain."""
@@ -35,7 +31,7 @@ MOST_OF_A_FRAME = 0.25
 """Share of the time that drawing an answer may take; a slower picture comes less often."""
 
 
-class ChatScreen(EdgeScreen):
+class ChatScreen(ChatKeeping):
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = ""
@@ -127,7 +123,7 @@ class ChatScreen(EdgeScreen):
     @work(exclusive=True, group="choosing")
     async def _choose_for(self, side: ChatSide) -> None:
         rows = await self.run_worker(partial(packaged, self.bench), thread=True, exit_on_error=False, group="models").wait()
-        wanted = await self.app.push_screen_wait(ChooseModel("Talk with:", rows))
+        wanted = await self.app.push_screen_wait(ChooseModel("Talk with:", rows, self.left.wanted.reference if self.left.wanted else ""))
         if wanted is None:
             return
         side.display = True
@@ -388,59 +384,6 @@ class ChatScreen(EdgeScreen):
         system = f"  system prompt: {self.settings.system}" if self.settings.system else ""
         self.query_one("#sampling", Static).update(f"{self.settings.sampling}{system}")
 
-    # -- keeping ----------------------------------------------------------------------------------------------------
-
-    def action_copy_answer(self) -> None:
-        answers = [side.turns[-1].answer for side in self.sides if side.turns]
-        self._copy("\n\n".join(answers), "The answer is copied.")
-
-    def action_copy_chat(self) -> None:
-        self._copy(self._markdown() if any(side.turns for side in self.sides) else "", "The whole chat is copied.")
-
-    def _copy(self, text: str, said: str) -> None:
-        if text:
-            self.app.copy_to_clipboard(text)
-        self.notify(said if text else "There is nothing to copy yet.")
-
-    def _markdown(self) -> str:
-        return transcript.as_markdown([side.talk for side in self.sides if side.talk is not None], self.bench.clock())
-
-    @work(exclusive=True, group="saving")
-    async def action_save(self) -> None:
-        if not any(side.turns for side in self.sides):
-            self.notify("There is nothing to save yet.")
-            return
-        place = transcript.default_place(self.bench.settings.home, self.left.wanted.reference, self.bench.clock(), "md")
-        chosen = await self.app.push_screen_wait(AskText("Save the conversation as:", str(place)))
-        if not chosen:
-            return
-        try:
-            transcript.save(Path(chosen).expanduser(), self._markdown())
-        except ToolkitError as exc:
-            self.tell_problem(exc)
-            return
-        self.notify(f"Saved: {chosen}")
-
-    @work(exclusive=True, group="batch")
-    async def action_batch(self) -> None:
-        """A prompt file asked of everybody in use."""
-        if any(side.state != READY for side in self.sides):
-            self.notify("Start a model first, and wait for its answer.")
-            return
-        note = "One prompt a line (.txt), or JSON objects with `prompt` (.jsonl)."
-        chosen = await self.app.push_screen_wait(AskText("Ask the prompts of which file?", note=note))
-        if not chosen:
-            return
-        try:
-            prompts = batch.read_prompts(Path(chosen).expanduser())
-        except ToolkitError as exc:
-            self.tell_problem(exc)
-            return
-        self.clear_problem()
-        place = transcript.default_place(self.bench.settings.home, Path(chosen).stem, self.bench.clock(), "jsonl")
-        models = [_model(side, len(self.sides) > 1, self.settings.system) for side in self.sides]
-        self.app.push_screen(BatchScreen(self.bench, prompts, models, self.settings.sampling, place))
-
 
 def hear(side: ChatSide, said: Finished | ChatTarget | Seat | Failed) -> None:
     """From any thread: a side hears this at once, after what it was told before."""
@@ -453,9 +396,3 @@ def _is_served(seat: Seat) -> bool:
         return seat.serving.is_served
     except ToolkitError:
         return False  # the engine itself is gone
-
-
-def _model(side: ChatSide, is_one_of_two: bool, system: str) -> batch.Model:
-    adapter = side.wanted.adapter
-    name = f"{side.wanted.reference}@{adapter or 'base'}" if is_one_of_two else adapter or "base"
-    return batch.Model(name, adapter, lambda: side.seat.conversation(system))

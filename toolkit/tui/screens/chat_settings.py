@@ -44,7 +44,7 @@ FIELDS = (
     _Field("seed", "Seed", "empty: a new one each time", _or_none(int), lambda value: value is None or value >= 0),
     _Field("memory_mb", "Memory in MB", "from 64; empty: the device's", _or_none(int), lambda value: value is None or value >= 64),
     _Field("cpus", "CPUs", "above 0; empty: the device's", _or_none(float), lambda value: value is None or value > 0),
-    _Field("system", "System prompt", "from the next conversation on", str, lambda value: True),
+    _Field("system", "System prompt", "", str, lambda value: True),
 )
 SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
@@ -64,7 +64,8 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
                 with Horizontal(classes="field"):
                     yield Static(field.label, classes="label")
                     yield Input(self._shown(field), id=field.name)
-                    yield Static(field.note, classes="note")
+                    if field.note:
+                        yield Static(field.note, classes="note")
             yield Static("", id="wrong", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Apply (^s)", id="apply", compact=True)

@@ -19,10 +19,10 @@ from toolkit.core import results
 from toolkit.core.logfile import log_path, plain
 from toolkit.core.outlook import outlook
 from toolkit.core.results import Answer, Backdrop
-from toolkit.core.run import RunState
+from toolkit.core.run import Run, RunState
 from toolkit.core.watch import Moment, Picture, watch
 from toolkit.core.workbench import Workbench
-from toolkit.errors import RunMissing
+from toolkit.errors import RunMissing, ToolkitError
 from toolkit.tui.screens.run_next import RunNext, WayOn
 from toolkit.tui.widgets import run_result
 from toolkit.tui.widgets.line_view import LineView
@@ -203,7 +203,8 @@ class RunScreen(RunNext):
 
     def _draw_head(self, now: float) -> None:
         prospect = outlook(self.known.recipe, self.picture.state, self.known.taken, now)
-        self.query_one("#headline", RunHeader).tell(headline(self.picture, prospect, now))
+        head = self.query_one("#headline", RunHeader)
+        head.tell(headline(self.picture, prospect, now, head.content_size.width))
 
     def _draw_result(self, state: RunState) -> None:
         told = self._result(state)
@@ -261,11 +262,17 @@ class RunScreen(RunNext):
 
     def action_show_log(self, is_chosen: bool = True) -> None:
         """The log of the whole run."""
-        self.log_pane.open(log_path(self.bench.run(self.run_id)), WHOLE_LOG)
+        self._open_log("", WHOLE_LOG)
         if is_chosen:
             self.action_show_pane("log")
 
     @on(StepList.Opened)
     def show_step_log(self, message: StepList.Opened) -> None:
-        self.log_pane.open(log_path(self.bench.run(self.run_id), message.step), f"log of {message.step}")
+        self._open_log(message.step, f"log of {message.step}")
         self.action_show_pane("log")
+
+    def _open_log(self, step: str, label: str) -> None:
+        try:
+            self.log_pane.open(log_path(Run(self.bench.settings.runs / self.run_id), step), label)
+        except ToolkitError as problem:  # deleted or damaged meanwhile
+            self.tell_problem(problem)

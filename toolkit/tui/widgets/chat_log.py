@@ -204,6 +204,11 @@ class ChatLog(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         self._lay_out_anew()
+        self.call_after_refresh(self._stay_at_end)  # how far one can scroll is known only then
+
+    def _stay_at_end(self) -> None:
+        if self._follows:
+            self._resized()
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

@@ -21,6 +21,9 @@ from toolkit.core.targets import Packaged
 from toolkit.tui.harmless import harmless_line
 
 
+OURS = "edge-toolkit/"
+
+
 class ModelList(OptionList):
     """Choosing one says `Chosen`."""
 
@@ -30,8 +33,9 @@ class ModelList(OptionList):
     class Chosen(Message):
         wanted: Wanted
 
-    def show(self, rows: Sequence[Packaged]) -> None:
-        """List these anew."""
+    def show(self, rows: Sequence[Packaged], first: str = "") -> None:
+        """List these anew, ours before what was tagged for a registry; `first` goes before all."""
+        rows = sorted(rows, key=lambda row: (row.reference != first, not row.reference.startswith(OURS), row.reference))
         self._offers = [Wanted(row.reference, adapter) for row in rows for adapter in ("", *_adapters(row))]
         options = [Option(_line(row, adapter)) for row in rows for adapter in ("", *_adapters(row))]
         self.clear_options()
@@ -60,9 +64,9 @@ def _line(row: Packaged, adapter: str) -> Text:
 class ChooseModel(ModalScreen[Wanted | None]):
     BINDINGS = [Binding("escape", "dismiss", "Cancel")]
 
-    def __init__(self, question: str, rows: Sequence[Packaged]) -> None:
+    def __init__(self, question: str, rows: Sequence[Packaged], first: str = "") -> None:
         super().__init__(classes="dialog")
-        self._question, self._rows = question, rows
+        self._question, self._rows, self._first = question, rows, first
 
     def compose(self) -> ComposeResult:
         with Vertical():
@@ -72,7 +76,7 @@ class ChooseModel(ModalScreen[Wanted | None]):
 
     def on_mount(self) -> None:
         listed = self.query_one(ModelList)
-        listed.show(self._rows)
+        listed.show(self._rows, self._first)
         listed.focus()
 
     @on(ModelList.Chosen)

@@ -43,13 +43,13 @@ class ChatSide(Vertical):
         Binding("y", "screen.copy_answer", "Copy"),
         Binding("Y", "screen.copy_chat", "Copy all"),
         Binding("s", "screen.save", "Save"),
-        Binding("r", "screen.regenerate", "Again"),
-        Binding("e", "screen.edit", "Edit"),
-        Binding("d", "screen.side_by_side", "Two"),
-        Binding("o", "screen.choose_model", "Model"),
+        Binding("r", "screen.regenerate", "Again", show=False),
+        Binding("e", "screen.edit", "Edit", show=False),
+        Binding("d", "screen.side_by_side", "Side by side"),
+        Binding("o", "screen.choose_model", "Model", show=False),
         Binding("t", "screen.settings", "Settings"),
         Binding("b", "screen.batch", "Batch"),
-        Binding("n", "screen.new_conversation", "New"),
+        Binding("n", "screen.new_conversation", "New", show=False),
     ]
     chat_log = getters.query_one(ChatLog)
     models = getters.query_one(ModelList)

@@ -67,7 +67,8 @@ def _adapter(name: str, report: DatasetReport | ToolkitError) -> Iterator[Conten
 
 def _part(name: str, part: PartReport) -> Iterator[Content]:
     files = ", ".join(path.name for path in part.paths)
-    yield Content.styled(f"── {name}, {part.name}: {part.rows:,} row{"" if part.rows == 1 else "s"}  ({files})", "bold")
+    rows = "1 row" if part.rows == 1 else f"{part.rows:,} rows"
+    yield Content.styled(f"── {name}, {part.name}: {rows}  ({files})", "bold")
     if part.tokens:
         yield from _histogram(part.tokens)
     for number, row in enumerate(part.first, 1):

@@ -20,9 +20,7 @@ from toolkit.core.logsearch import Pattern
 
 SIDEWAYS = 8
 """Columns that one press of left or right moves."""
-_LEVELS = re.compile(
-    r"(?P<error>\b(?:error|failed|failure|fatal|critical|exception|traceback|killed)\b)|(?P<warning>\bwarn(?:ing)?\b)", re.I
-)
+_LEVELS = re.compile(r"(?P<error>(?:error|failed|failure|fatal|critical|exception|traceback|killed)\b)|(?P<warning>warn(?:ing)?\b)", re.I)
 _HINTS = ("err", "fail", "fatal", "critical", "exception", "traceback", "killed", "warn")
 
 
@@ -88,11 +86,17 @@ class LineView(ScrollView, can_focus=True):
         has_room = rows != self._rows and min(rows, self._rows) < self.scroll_offset.y + self.size.height
         is_at_end = self.is_following and (self.numbers is None or rows != self._rows)
         self._rows = rows
-        self.virtual_size = Size(self.size.width, rows)
+        self._say_size(Size(self.size.width, rows))
         if self.is_following:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)  # the scrollbar may still have to come
         if has_room or is_at_end:
             self.refresh()
+
+    def _say_size(self, size: Size) -> None:
+        """Without laying out the whole screen anew, as setting `virtual_size` would; a scrollbar that comes or goes does that."""
+        if size != self.virtual_size:
+            self.set_reactive(ScrollView.virtual_size, size)
+            self._scroll_update(size)
 
     def show_all_anew(self) -> None:
         """Something else is shown from now on."""
@@ -111,7 +115,7 @@ class LineView(ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         text = self.lines.line(self.number_at(row))
         strip = Strip(self._pieces(text, self._style_of(row))).crop(self._left, self._left + width)
-        return strip.extend_cell_length(width, self._style_of(row))
+        return strip.extend_cell_length(width, self._style_of(row)).simplify()
 
     def _style_of(self, row: int) -> Style:
         if self.anchor is not None and row in self.marked:

@@ -112,9 +112,16 @@ class LogPane(Vertical):
     def _keep_up(self, log: LogFile) -> None:
         worker, app = get_current_worker(), self.app
         while not worker.is_cancelled:
-            if self._take_in(log, time.monotonic() + app.pace.frame_seconds, worker):
+            frame = app.pace.frame_seconds * (2 if app.pace.is_slow else 1)  # a pane full of text is the most that moves
+            if self._take_in(log, time.monotonic() + frame, worker):
                 self.post_message(self.Grown())
-            time.sleep(app.pace.frame_seconds)
+            self._wait(worker, frame)
+
+    @staticmethod
+    def _wait(worker: Worker, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not worker.is_cancelled and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
 
     def _take_in(self, log: LogFile, deadline: float, worker: Worker) -> bool:
         """Read what is new, for one frame at most; True where there was something."""
@@ -143,7 +150,7 @@ class LogPane(Vertical):
         text = "  ".join(filter(None, told))
         status = self.query_one(".log-status", Static)
         if str(status.content) != text:
-            status.update(text)
+            status.update(text, layout=False)
 
     def _say(self, text: str) -> None:
         self._said = text

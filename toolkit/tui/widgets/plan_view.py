@@ -51,7 +51,7 @@ def _problems(seen: Preview) -> Iterator[Content]:
 
 def _plan(ahead: Forecast) -> Iterator[Content]:
     width = max(len(step.name) for step in ahead.steps)
-    yield Content.styled(f"  {'step':<{width}}  {'plan':<19}  {'time':>12}", MUTED)
+    yield Content.styled(f"  {'step':<{width}}  {'plan':<12}  {'time':>11}", MUTED)
     yield from (_step(step, width) for step in ahead.steps)
     yield Content("")
     yield Content.assemble(("steps  ", MUTED), ahead.summary[:1].upper() + ahead.summary[1:] + ".")
@@ -60,11 +60,11 @@ def _plan(ahead: Forecast) -> Iterator[Content]:
 
 def _step(step: StepForecast, width: int) -> Content:
     time = "" if step.state == CACHED else as_duration(step.seconds) if step.seconds is not None else "?"
-    basis = "" if step.state == CACHED else f"  {step.basis}"
+    basis = "" if step.state == CACHED else f"  {step.basis.removeprefix('as before, ')}"
     colour = COLOURS.get(step.state, "$text-warning")
     sign = SIGNS.get(step.state, "?")
     return Content.assemble(
-        (f"{sign} ", colour), f"{step.name:<{width}}  ", (f"{STATES[step.state]:<19}", colour), f"  {time:>12}", (basis, MUTED)
+        (f"{sign} ", colour), f"{step.name:<{width}}  ", (f"{STATES[step.state]:<12}", colour), f"  {time:>11}", (basis, MUTED)
     )
 
 

@@ -104,7 +104,7 @@ class Plot(Static):
         picture = self._picture(width, height) if self._lines and width >= 20 and height >= 4 else Content(self._empty)
         if (told := picture.markup) != self._drawn:
             self._drawn = told
-            self.update(picture)
+            self.update(picture, layout=False)
 
     def _picture(self, width: int, height: int) -> Content:
         left = [line for line in self._lines if not line.is_right]

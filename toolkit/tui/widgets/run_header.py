@@ -21,8 +21,13 @@ STYLES = {
 }
 
 
-def headline(picture: Picture, prospect: Outlook, now: float) -> Content:
-    """Id, kind, state, driver, elapsed, ETA."""
+def headline(picture: Picture, prospect: Outlook, now: float, width: int) -> Content:
+    """Id, kind, state, driver, elapsed, ETA; who drives it is left out where there is no room."""
+    whole = _headline(picture, prospect, now, is_whole=True)
+    return whole if whole.cell_length <= width else _headline(picture, prospect, now, is_whole=False)
+
+
+def _headline(picture: Picture, prospect: Outlook, now: float, is_whole: bool) -> Content:
     state = picture.state
     parts = [Content.styled(harmless_line(picture.run_id), "bold")]
     if picture.read < 1:
@@ -30,7 +35,7 @@ def headline(picture: Picture, prospect: Outlook, now: float) -> Content:
     parts += [Content(state.kind), Content.styled(state.status, STYLES.get(state.status, ""))]
     if state.requests > 1:
         parts.append(Content(f"(try {state.requests})"))
-    if state.driver:
+    if state.driver and is_whole:
         parts.append(Content.styled(f"{harmless_line(state.driver)} {harmless_line(state.handle)[:12]}".strip(), "dim"))
     if (passed := elapsed(state, now)) is not None:
         parts.append(Content(f"{'took' if state.has_ending else 'for'} {as_duration(passed)}"))
@@ -48,8 +53,8 @@ def elapsed(state: RunState, now: float) -> float | None:
 
 
 def outcome(state: RunState) -> Content:
-    """Why it ended as it did and the way on; empty while it runs and where all went well."""
-    if not state.problem:
+    """Why it ended as it did and the way on; empty while it runs, where all went well, and where a step says it."""
+    if not state.problem or any(step.status == "failed" for step in state.steps.values()):
         return Content("")
     said = [Content.styled(f"{state.status}: {harmless_line(state.problem)}", "$error" if state.status == "failed" else "$warning")]
     if state.hint:
@@ -66,6 +71,7 @@ class RunHeader(Static):
 
     def tell(self, content: Content) -> None:
         if content.markup != self._told:
+            has_as_many_lines = content.markup.count("\n") == self._told.count("\n") and bool(self._told) == bool(content)
             self._told = content.markup
-            self.update(content)
+            self.update(content, layout=not (has_as_many_lines and self.size.height == 1))
             self.set_class(not content, "-empty")

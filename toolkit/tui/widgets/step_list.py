@@ -110,15 +110,18 @@ class StepRow(Static):
     def __init__(self, name: str) -> None:
         super().__init__("", markup=False)
         self.step_name = name
-        self._told: tuple[str, bool] = ("", False)
+        self._told = ""
 
     def tell(self, step: StepState, content: Content, is_chosen: bool) -> None:
         self.set_class(is_chosen, "-chosen")
+        if step.status == "failed" and not self.has_class("-failed"):
+            self.call_after_refresh(self.scroll_visible, animate=False)
         for status in STYLES:
             self.set_class(step.status == status, f"-{status}")
-        if self._told[0] != content.markup:
-            self._told = (content.markup, is_chosen)
-            self.update(content)
+        if self._told != content.markup:
+            is_as_high = step.status != "failed" and self._told.count("\n") == content.markup.count("\n") and bool(self._told)
+            self._told = content.markup
+            self.update(content, layout=not is_as_high)
 
 
 class StepList(VerticalScroll, can_focus=True):

@@ -19,6 +19,7 @@ SECTIONS = {
     "tui": "The terminal UI",
     "following": "Following a run of a million events",
     "log_pane": "The log pane with a million lines",
+    "chat": "Chat as it streams",
     "overhead": "The toolkit around a build",
     "rerun": "A recipe run again unchanged",
     "push": "Pushing again after retraining one adapter",

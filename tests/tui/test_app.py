@@ -71,3 +71,15 @@ async def test_quitting_works_while_a_dialog_waits_for_an_answer(stage: Stage) -
         await until(pilot, lambda: "Delete it?" in text_of(pilot.app))
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not pilot.app.is_running)
+
+
+async def test_keys_work_on_an_empty_home_still_when_the_help_was_closed(stage: Stage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: "No runs yet" in text_of(pilot.app))
+        for _ in range(2):
+            await pilot.press("question_mark")
+            await until(pilot, lambda: "Keys here" in text_of(pilot.app))
+            await pilot.press("q")
+            await until(pilot, lambda: "Keys here" not in text_of(pilot.app))
+        await pilot.press("6")
+        await until(pilot, lambda: "6[Doctor]" in text_of(pilot.app))

@@ -25,7 +25,10 @@ def talk(start: Callable[..., Served]) -> Iterator[Callable[..., Conversation]]:
     yield lambda **more: Conversation(Server(served.socket, "1"), **more)
 
 
-def words(conversation: Conversation, text: str, adapter: str = "", sampling: Sampling = Sampling()) -> str:
+GREEDY = Sampling()
+
+
+def words(conversation: Conversation, text: str, adapter: str = "", sampling: Sampling = GREEDY) -> str:
     return "".join(piece.text for piece in conversation.ask(text, adapter, sampling) if isinstance(piece, Token))
 
 

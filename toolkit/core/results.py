@@ -127,7 +127,7 @@ def smoke_answers(run: Run, state: RunState) -> tuple[str, list[Answer]]:
             for model, text in told["answers"].items()
         ]
         return str(told["question"]), answers
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", []
 
 

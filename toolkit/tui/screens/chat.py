@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from functools import partial
 
-from textual import getters, on, work
+from textual import on, work
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from toolkit.core.chat import Conversation, Finished, Sampling, Token
-from toolkit.core.chatroom import Chatroom, Seat, Wanted
-from toolkit.core.targets import ChatTarget, Packaged, packaged
+from toolkit.core.chatroom import Seat, Wanted
+from toolkit.core.targets import ChatTarget
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
 from toolkit.tui.screens.chat_keeping import ChatKeeping
-from toolkit.tui.screens.chat_settings import ChatSettings, ChatSettingsScreen
+from toolkit.tui.screens.chat_seating import ChatSeating, hear
+from toolkit.tui.screens.chat_settings import ChatSettingsScreen
 from toolkit.tui.widgets.chat_input import ChatInput
-from toolkit.tui.widgets.chat_models import ChooseModel, ModelList
 from toolkit.tui.widgets.chat_side import ANSWERING, EMPTY, ENDED, READY, STARTING, ChatSide, Failed
 
 LETTERS_A_TOKEN = 4
@@ -31,7 +29,7 @@ MOST_OF_A_FRAME = 0.25
 """Share of the time that drawing an answer may take; a slower picture comes less often."""
 
 
-class ChatScreen(ChatKeeping):
+class ChatScreen(ChatSeating, ChatKeeping):
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = ""
@@ -40,15 +38,9 @@ class ChatScreen(ChatKeeping):
         Binding("escape", "stop", "Stop", show=False),
         Binding("ctrl+s", "restart", "Start again"),
     ]
-    input = getters.query_one(ChatInput)
 
     def __init__(self, bench: Workbench) -> None:
         super().__init__(bench)
-        self.room = Chatroom(bench)
-        self.left, self.right = ChatSide("left"), ChatSide("right")
-        self.right.display = False
-        self.settings = ChatSettings()
-        self._rows: Sequence[Packaged] = ()
         self._frames: Timer | None = None
         self._skip = 0
         self._first = ""
@@ -84,11 +76,6 @@ class ChatScreen(ChatKeeping):
         self._stop_asking()
         threading.Thread(target=self.room.end_others, args=([],), daemon=True).start()  # quitting never waits for it
 
-    @property
-    def sides(self) -> list[ChatSide]:
-        """Those in use."""
-        return [side for side in (self.left, self.right) if side.display]
-
     def choose(self, target: str) -> None:
         """Talk with this image or run; a talk under way with it goes on."""
         if not self.left.is_mounted:
@@ -96,72 +83,6 @@ class ChatScreen(ChatKeeping):
             return
         if self.left.wanted is None or self.left.wanted.reference != target or self.left.state == ENDED:
             self._start(self.left, self._under_limits(Wanted(target)), True)
-
-    # -- models -----------------------------------------------------------------------------------------------------
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="models")
-    def _list_models(self) -> None:
-        rows = packaged(self.bench)
-        if not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._offer, rows)
-
-    def _offer(self, rows: Sequence[Packaged]) -> None:
-        self._rows = rows
-        for side in self.sides:
-            side.offer(rows)
-        if self.left.state == EMPTY:
-            self.left.models.focus()
-
-    @on(ModelList.Chosen)
-    def model_chosen(self, event: ModelList.Chosen) -> None:
-        side = next(side for side in (self.left, self.right) if side in event._sender.ancestors)
-        self._start(side, self._under_limits(event.wanted), True)
-
-    def action_choose_model(self) -> None:
-        self._choose_for(self.left if len(self.sides) == 1 or not self.right.has_focus_within else self.right)
-
-    @work(exclusive=True, group="choosing")
-    async def _choose_for(self, side: ChatSide) -> None:
-        rows = await self.run_worker(partial(packaged, self.bench), thread=True, exit_on_error=False, group="models").wait()
-        wanted = await self.app.push_screen_wait(ChooseModel("Talk with:", rows, self.left.wanted.reference if self.left.wanted else ""))
-        if wanted is None:
-            return
-        side.display = True
-        self._start(side, self._under_limits(wanted), True)
-
-    def _under_limits(self, wanted: Wanted) -> Wanted:
-        return Wanted(wanted.reference, wanted.adapter, self.settings.memory_mb, self.settings.cpus)
-
-    def _start(self, side: ChatSide, wanted: Wanted, is_new: bool = False) -> None:
-        """Seat a side; a new model begins a new conversation."""
-        self.clear_problem()
-        if side.conversation is not None:
-            side.conversation.stop()
-        if is_new:
-            side.clear()
-        side.starts(wanted)
-        self.input.focus()
-        self._take_seat(side, wanted)
-
-    def _take_seat(self, side: ChatSide, wanted: Wanted) -> None:
-        def work() -> None:
-            worker = get_current_worker()
-            try:
-                hear(side, self.room.take_seat(wanted, lambda target: hear(side, target), lambda: worker.is_cancelled))
-            except ToolkitError as exc:
-                if not worker.is_cancelled:
-                    hear(side, Failed(exc))
-
-        self.run_worker(work, thread=True, exclusive=True, exit_on_error=False, group=f"serve-{side.id}")
-
-    def action_restart(self) -> None:
-        for side in self.sides:
-            if side.state == ENDED and side.wanted is not None:
-                self._start(side, self._under_limits(side.wanted))
-
-    @work(thread=True, exit_on_error=False, group="ending")
-    def _end_unused(self, kept: list) -> None:
-        self.room.end_others(kept)
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -233,7 +154,7 @@ class ChatScreen(ChatKeeping):
 
     def _seated(self, side: ChatSide, seat: Seat) -> None:
         side.seated(seat, self.settings.system)
-        self._end_unused([other.seat.serving for other in (self.left, self.right) if other.seat is not None])
+        self._end_unused()
         if self._after_start and all(each.state == READY for each in self.sides):
             question, self._after_start = self._after_start, ""
             self._ask(question)
@@ -253,6 +174,7 @@ class ChatScreen(ChatKeeping):
         self._after_start = ""
         if was_starting:
             side.did_not_start()
+            self._end_unused()
         else:
             side.failed(failed.is_served)
         self._give_back(question)
@@ -361,7 +283,8 @@ class ChatScreen(ChatKeeping):
             return
         if self.right.conversation is not None:
             self.right.conversation.stop()
-        self.right.display = False
+        self.right.leave()
+        self._end_unused()
         self.refresh_bindings()
         self.input.focus()
 
@@ -383,12 +306,6 @@ class ChatScreen(ChatKeeping):
     def _show_sampling(self) -> None:
         system = f"  system prompt: {self.settings.system}" if self.settings.system else ""
         self.query_one("#sampling", Static).update(f"{self.settings.sampling}{system}")
-
-
-def hear(side: ChatSide, said: Finished | ChatTarget | Seat | Failed) -> None:
-    """From any thread: a side hears this at once, after what it was told before."""
-    side.inbox.append(said)
-    side.post_message(ChatSide.Heard(side))
 
 
 def _is_served(seat: Seat) -> bool:

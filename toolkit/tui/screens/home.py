@@ -49,6 +49,7 @@ class DoctorLine(Static):
 class HomeScreen(RunActions, EdgeScreen):
     place = "home"
     CSS_PATH = "home.tcss"
+    AUTO_FOCUS = "RunTable"  # never the filter that is not shown: it would swallow every key
     BINDINGS = [
         Binding("n", "new", "New"),
         Binding("r", "resume", "Resume"),

@@ -91,7 +91,7 @@ class RunScreen(RunNext):
         self._told_result = ""
 
     def body(self) -> Iterable[Widget]:
-        yield RunHeader(id="headline")
+        yield RunHeader(is_one_line=True, id="headline")
         yield RunHeader(id="outcome", classes="-empty")
         yield PaneTabs(PANES)
         with Container(id="panes"):
@@ -193,7 +193,7 @@ class RunScreen(RunNext):
         self.query_one("#outcome", RunHeader).tell(outcome(state) if picture.read >= 1 else Content(""))
         self.steps.show(state, results.sizes_of(self.known, state), now)
         self._draw_result(state)
-        if not self.pace.is_slow or time.monotonic() - self._plotted_at >= self.pace.list_seconds or state.has_ending:
+        if not self.pace.is_slow or state.has_ending or time.monotonic() - self._plotted_at >= 2 * self.pace.list_seconds:
             self._plotted_at = time.monotonic()
             self.plots.show(picture)
         lines = self.events_view.lines

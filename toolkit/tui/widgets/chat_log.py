@@ -224,7 +224,7 @@ class ChatLog(ScrollView, can_focus=True):
         if line >= len(self._shown):
             return Strip.blank(width, self.rich_style)
         strip = self._selected(self._shown[line], line).apply_style(self.rich_style)
-        return strip.crop_extend(x, x + width, self.rich_style).apply_offsets(x, line)
+        return strip.crop_extend(x, x + width, self.rich_style).simplify().apply_offsets(x, line)
 
     def _selected(self, strip: Strip, line: int) -> Strip:
         """The line with what the mouse has marked of it."""

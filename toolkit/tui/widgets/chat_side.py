@@ -121,6 +121,11 @@ class ChatSide(Vertical):
         self.chat_log.take_back()
         self._set_state(READY if is_served else ENDED)
 
+    def leave(self) -> None:
+        """Nobody sits here any more."""
+        self.display, self.seat, self.conversation, self.kept_turns = False, None, None, []
+        self._set_state(EMPTY)
+
     def did_not_start(self) -> None:
         self._set_state(ENDED)
 

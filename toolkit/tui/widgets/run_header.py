@@ -65,13 +65,13 @@ def outcome(state: RunState) -> Content:
 class RunHeader(Static):
     """Repainted only where its words have changed."""
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, is_one_line: bool = False, **kwargs) -> None:
         super().__init__("", markup=False, **kwargs)
+        self._is_one_line = is_one_line
         self._told = ""
 
     def tell(self, content: Content) -> None:
         if content.markup != self._told:
-            has_as_many_lines = content.markup.count("\n") == self._told.count("\n") and bool(self._told) == bool(content)
             self._told = content.markup
-            self.update(content, layout=not (has_as_many_lines and self.size.height == 1))
+            self.update(content, layout=not self._is_one_line)
             self.set_class(not content, "-empty")

@@ -119,8 +119,8 @@ class StepRow(Static):
         for status in STYLES:
             self.set_class(step.status == status, f"-{status}")
         if self._told != content.markup:
-            is_as_high = step.status != "failed" and self._told.count("\n") == content.markup.count("\n") and bool(self._told)
             self._told = content.markup
+            is_as_high = step.status != "failed" and self.size.height == self._told.count("\n") + 1
             self.update(content, layout=not is_as_high)
 
 

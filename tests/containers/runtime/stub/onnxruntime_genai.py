@@ -1,7 +1,7 @@
 """A stand-in for the library of the same name: words are tokens, and the answer is what the last message asks for.
 
-"say: a b c" is answered with "a b c"; anything else with endless counting. Three words are special: "crash" raises,
-"pause" takes half a minute, "gulp" takes a gigabyte of memory. With an adapter active, the adapter's name
+"say: a b c" is answered with "a b c"; anything else with endless counting. Some words are special: "crash" raises,
+"pause" takes half a minute, "gulp" takes a gigabyte of memory; "<nl>" begins a new line. With an adapter active, the adapter's name
 comes first. STUB_DELAY is the time of a token; the generations that are alive are listed in the folder STUB_ALIVE.
 """
 
@@ -60,7 +60,7 @@ class Tokenizer:
         return self
 
     def decode(self, token: int) -> str:
-        return _word(token) + " "
+        return "\n" if _word(token) == "<nl>" else _word(token) + " "
 
 
 class Adapters:

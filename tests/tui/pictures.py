@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from tests.tui.stage import LARGE, Stage, text_of, until
 from toolkit.core import events as ev
+from toolkit.tui.app import EdgeApp
 from toolkit.tui.places import PLACES
 
 
@@ -39,8 +40,23 @@ class Picture:
             for key in self.keys:
                 await pilot.press(key)
             await until(pilot, lambda: self.shows in text_of(app))
-            await pilot.pause()
+            await until(pilot, Settled(app))
             yield pilot
+
+
+class Settled:
+    """True once nothing has changed for a while: whatever looks round in the background has told all it found."""
+
+    LOOKS = 40
+
+    def __init__(self, app: EdgeApp) -> None:
+        self._app, self._last, self._same = app, "", 0
+
+    def __call__(self) -> bool:
+        seen = text_of(self._app)
+        self._same = self._same + 1 if seen == self._last else 0
+        self._last = seen
+        return self._same >= self.LOOKS
 
 
 def months_of_work(stage: Stage) -> None:

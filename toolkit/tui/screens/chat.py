@@ -142,6 +142,8 @@ class ChatScreen(ChatSeating, ChatKeeping):
             words.clear()
 
     def _hear(self, side: ChatSide, said: Finished | ChatTarget | Seat | Failed) -> None:
+        if side.wanted is None:
+            return  # it was left meanwhile
         if isinstance(said, ChatTarget):
             side.found(said)
         elif isinstance(said, Seat):

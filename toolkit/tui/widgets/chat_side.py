@@ -123,7 +123,8 @@ class ChatSide(Vertical):
 
     def leave(self) -> None:
         """Nobody sits here any more."""
-        self.display, self.seat, self.conversation, self.kept_turns = False, None, None, []
+        self.display, self.wanted, self.seat, self.conversation, self.kept_turns = False, None, None, None, []
+        self.inbox.clear()
         self._set_state(EMPTY)
 
     def did_not_start(self) -> None:

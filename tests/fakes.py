@@ -127,6 +127,9 @@ class FakeImages:
     def is_serving(self, server: Server) -> bool:
         return False
 
+    def ended(self, server: Server) -> Exit | None:
+        return Exit(reason="a fake serves nothing")
+
     def last_words(self, server: Server) -> str:
         return ""
 

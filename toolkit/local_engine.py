@@ -15,7 +15,8 @@ from toolkit.core.run import Run
 from toolkit.errors import EngineMissing, ToolkitError
 from toolkit.settings import Settings
 
-
+REAP_SECONDS = 2.0
+"""From the death of a process until the last of its threads is gone."""
 OOM_KILLS = "oom-kills"
 """File beside a server's socket: how many processes the machine had killed for memory before it started."""
 
@@ -91,7 +92,10 @@ class LocalEngine(HostDriver):
         if self.is_serving(server):
             return None
         assert isinstance(server.lifeline, subprocess.Popen)
-        code = server.lifeline.poll()
+        try:
+            code = server.lifeline.wait(timeout=REAP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None  # its threads are still ending
         if code != -signal.SIGKILL:
             return Exit(code)
         return Exit(code, _machine_ran_out_since(server.socket.parent), "it was killed")

@@ -29,6 +29,8 @@ class Picture:
     story: Callable[[Stage], object] = nothing
     """Fills the home before `edge` is opened."""
     size: tuple[int, int] = LARGE
+    is_in_docs: bool = True
+    """False for what readers need not see, or what would look otherwise on another machine."""
 
     @asynccontextmanager
     async def shown(self, stage: Stage, size: tuple[int, int] | None = None, theme: str = "") -> AsyncIterator[Pilot]:
@@ -104,8 +106,11 @@ SETTLED = {"home": "0004-build-travel", "doctor": "This machine: nothing is amis
 """What is to be read once a place has found out all that it shows; else its name in the top line is enough."""
 
 PICTURES = (
-    *(Picture(place.name, (place.key,), SETTLED.get(place.name, place.title), months_of_work) for place in PLACES),
-    *(Picture(f"{place.name}-empty", (place.key,), f"{place.key}[{place.title}]") for place in PLACES),
+    *(
+        Picture(place.name, (place.key,), SETTLED.get(place.name, place.title), months_of_work, is_in_docs=place.name != "doctor")
+        for place in PLACES
+    ),
+    *(Picture(f"{place.name}-empty", (place.key,), f"{place.key}[{place.title}]", is_in_docs=False) for place in PLACES),
     Picture("keys", ("question_mark",), "Keys here"),
     Picture("palette", ("ctrl+p",), "Go to Chat"),
 )

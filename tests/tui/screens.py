@@ -21,8 +21,7 @@ async def drawn(picture: Picture, folder: Path) -> str:
 
 
 def in_docs() -> list[Picture]:
-    """Those that are shown to readers: an empty home is not."""
-    return [picture for picture in PICTURES if not picture.name.endswith("-empty")]
+    return [picture for picture in PICTURES if picture.is_in_docs]
 
 
 def main() -> None:

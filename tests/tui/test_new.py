@@ -153,7 +153,7 @@ async def test_the_model_is_chosen_by_where_it_comes_from(stage: Stage, recipe: 
         row.query_one(Select).value = "azureml"
         await until(pilot, lambda: 'source = "azureml://' in screen.toml.text)
         await type_into(pilot, screen, ("model", "source"), "someone/model")
-        await until(pilot, lambda: row.query_one(Select).value == "hub" and screen.recipe.model.kind == "hub")
+        await until(pilot, lambda: row.query_one(Select).value == "hub" and screen.recipe and screen.recipe.model.kind == "hub")
 
 
 async def test_devices_are_ticked_off_the_catalogue(stage: Stage, recipe: Path) -> None:

@@ -15,8 +15,10 @@ import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+from toolkit.core.explain import explain
 from toolkit.core.files import as_duration, free_bytes, write_json
 from toolkit.core.images import OwnImage
 from toolkit.core.run import Run
@@ -46,6 +48,8 @@ class StepForecast:
     """What it took before; None where no earlier run tells."""
     basis: str
     """Where `seconds` comes from, or why the state is unknown."""
+    about: str = ""
+    """What the step does, for people."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +202,14 @@ def _forecast(step: dict, keys: tuple[str, str] | None, known: list[Known], cach
     alike = [one for one in known if one.alike == alike_of(step)]
     key, asked = keys or ("", "")
     same = [one for one in alike if key and one.key == key]
+    tell = partial(StepForecast, step["name"], step["kind"], about=explain(step["kind"], step["options"]))
     if any(is_cached(cache, one.entry) for one in same):
-        return StepForecast(step["name"], step["kind"], CACHED, 0.0, "")
+        return tell(CACHED, 0.0, "")
     seconds, basis = _time(step, alike, known)
     maybe = [one for one in alike if not asked or one.asked in ("", asked)]
     if any(is_cached(cache, one.entry) for one in maybe):
-        return StepForecast(step["name"], step["kind"], UNKNOWN, seconds, basis)
-    return StepForecast(step["name"], step["kind"], RUNS, seconds, basis)
+        return tell(UNKNOWN, seconds, basis)
+    return tell(RUNS, seconds, basis)
 
 
 def _time(step: dict, alike: list[Known], known: list[Known]) -> tuple[float | None, str]:

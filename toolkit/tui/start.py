@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import select
 import signal
@@ -19,6 +20,12 @@ from toolkit.tui.pace import Pace
 NOTHING_SPECIAL = "\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1004l\x1b[?2004l\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h"
 """No mouse, no pasting in brackets, the first screen, a cursor: what a shell expects of its terminal."""
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that reads and looks round may keep the one that paints waiting; Python's own is five times that."""
+
+STARTED_SECONDS = 1.0
+"""After which the first screen is surely there."""
+
 
 def run_app(bench: Workbench, pace: Pace | None = None) -> None:
     """Run the UI until the person leaves; ends the process.
@@ -28,6 +35,7 @@ def run_app(bench: Workbench, pace: Pace | None = None) -> None:
     """
     _refuse_what_cannot_be_drawn_on()
     _leave_at_once_when_told()
+    sys.setswitchinterval(SWITCH_SECONDS)
     code = 1
     try:
         code = _until_left(EdgeApp(bench, pace))
@@ -42,8 +50,16 @@ def run_app(bench: Workbench, pace: Pace | None = None) -> None:
 def _until_left(app: EdgeApp) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    gc.disable()
+    loop.call_later(STARTED_SECONDS, _keep_what_the_start_left)
     loop.run_until_complete(app.run_async())
     return app.return_code or 0
+
+
+def _keep_what_the_start_left() -> None:
+    """Modules, classes and looks stay for good: searching them for garbage would stop the screen for 70 ms again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def _refuse_what_cannot_be_drawn_on() -> None:

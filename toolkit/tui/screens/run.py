@@ -16,6 +16,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from toolkit.core import results
+from toolkit.core.explain import explain
 from toolkit.core.logfile import log_path, plain
 from toolkit.core.outlook import outlook
 from toolkit.core.results import Answer, Backdrop
@@ -97,6 +98,7 @@ class RunScreen(RunNext):
         with Container(id="panes"):
             with Vertical(id="steps-pane", classes="pane"):
                 yield StepList(id="steps")
+                yield Static("", markup=False, id="about")
                 with VerticalScroll(id="result-room", can_focus=False):
                     yield Static("", markup=False, id="result")
             yield RunPlots(id="plots", classes="pane")
@@ -192,6 +194,7 @@ class RunScreen(RunNext):
         self._draw_head(now)
         self.query_one("#outcome", RunHeader).tell(outcome(state) if picture.read >= 1 else Content(""))
         self.steps.show(state, results.sizes_of(self.known, state), now)
+        self._draw_about()
         self._draw_result(state)
         if not self.pace.is_slow or state.has_ending or time.monotonic() - self._plotted_at >= 2 * self.pace.list_seconds:
             self._plotted_at = time.monotonic()
@@ -205,6 +208,17 @@ class RunScreen(RunNext):
         prospect = outlook(self.known.recipe, self.picture.state, self.known.taken, now)
         head = self.query_one("#headline", RunHeader)
         head.tell(headline(self.picture, prospect, now, head.content_size.width))
+
+    @on(StepList.Chosen)
+    def _draw_about(self) -> None:
+        """What the step does that is chosen, else the one under way."""
+        current = self.picture.state.current
+        step = self.known.steps.get(self.steps.chosen or (current.name if current else ""), {})
+        told = explain(step.get("kind", ""), step.get("options"))
+        about = self.query_one("#about", Static)
+        if about.content != told:
+            about.update(told)
+            about.set_class(bool(told), "-told")
 
     def _draw_result(self, state: RunState) -> None:
         told = self._result(state)

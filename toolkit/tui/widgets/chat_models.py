@@ -20,7 +20,6 @@ from toolkit.core.files import as_size
 from toolkit.core.targets import Packaged
 from toolkit.tui.harmless import harmless_line
 
-
 OURS = "edge-toolkit/"
 
 

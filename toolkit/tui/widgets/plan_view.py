@@ -56,6 +56,14 @@ def _plan(ahead: Forecast) -> Iterator[Content]:
     yield Content("")
     yield Content.assemble(("steps  ", MUTED), ahead.summary[:1].upper() + ahead.summary[1:] + ".")
     yield Content.assemble(("disk   ", MUTED), *_disk(ahead))
+    yield Content("")
+    for kind, about in _kinds(ahead).items():
+        yield Content.assemble((f"{kind}: ", "bold"), about)
+
+
+def _kinds(ahead: Forecast) -> dict[str, str]:
+    """What the kinds of steps do, each once."""
+    return {step.kind: step.about for step in ahead.steps if step.about}
 
 
 def _step(step: StepForecast, width: int) -> Content:

@@ -137,6 +137,10 @@ class StepList(VerticalScroll, can_focus=True):
     class Opened(Message):
         step: str
 
+    @dataclass
+    class Chosen(Message):
+        step: str
+
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         self.chosen: str | None = None
@@ -178,6 +182,7 @@ class StepList(VerticalScroll, can_focus=True):
 
     def _choose(self, name: str) -> None:
         self.chosen = name
+        self.post_message(self.Chosen(name))
         for row in self.query(StepRow):
             row.set_class(row.step_name == name, "-chosen")
             if row.step_name == name:

@@ -28,8 +28,8 @@ look: env
 	.venv/bin/python -m pytest tests/tui --snapshot-update -k "picture and not documentation"
 
 # The pictures in the documentation.
-screens: env
-	.venv/bin/python -m tests.tui.screens
+screens:
+	$(PYTHON) -m tests.tui.screens
 
 env: .venv/.made
 build-env: .venv-build/.made

@@ -111,6 +111,6 @@ PICTURES = (
         for place in PLACES
     ),
     *(Picture(f"{place.name}-empty", (place.key,), f"{place.key}[{place.title}]", is_in_docs=False) for place in PLACES),
-    Picture("keys", ("question_mark",), "Keys here"),
-    Picture("palette", ("ctrl+p",), "Go to Chat"),
+    Picture("keys", ("question_mark",), "Keys here", is_in_docs=False),
+    Picture("palette", ("ctrl+p",), "Go to Chat", is_in_docs=False),
 )

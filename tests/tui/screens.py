@@ -1,37 +1,37 @@
-"""`python -m tests.tui.screens`: a picture of every place into docs/screens, as `make screens` does."""
+"""`python -m tests.tui.screens`: the pictures of the documentation into docs/screens, as `make screens` does.
+
+They are pictures that the tests hold the screens against, so they are of today.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
+import shutil
 from pathlib import Path
 
-from tests.tui.pictures import PICTURES, Picture
-from tests.tui.stage import Stage
-
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screens"
-TERMINAL = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+AGREED = Path(__file__).with_name("__snapshots__")
+PICTURES = {
+    "home": "test_home_pictures/test_a_busy_home_in_a_large_terminal",
+    "new": "test_new_pictures/test_the_form[large]",
+    "plan": "test_new_pictures/test_the_plan[large]",
+    "run": "test_run_pictures/test_the_run_screen_looks_as_agreed[training_large]",
+    "images": "test_images_pictures/test_images[large]",
+    "chat": "test_chat_pictures/test_large[side_by_side]",
+    "publish": "test_publish_pictures/test_a_plan[large]",
+    "doctor": "test_doctor_pictures/test_a_machine_that_lacks_nothing_in_a_large_terminal",
+}
+"""Name in docs/screens -> the test whose picture it is."""
 
 
-async def drawn(picture: Picture, folder: Path) -> str:
-    """The SVG of one picture; the same on every machine and at any time."""
-    async with picture.shown(Stage(folder)) as pilot:
-        return pilot.app.export_screenshot(title="edge")
-
-
-def in_docs() -> list[Picture]:
-    return [picture for picture in PICTURES if picture.is_in_docs]
+def agreed(name: str) -> Path:
+    return AGREED / f"{PICTURES[name]}.svg"
 
 
 def main() -> None:
-    os.environ.update(TERMINAL)
-    os.environ.pop("NO_COLOR", None)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for picture in in_docs():
-        with tempfile.TemporaryDirectory() as folder:
-            (FOLDER / f"{picture.name}.svg").write_text(asyncio.run(drawn(picture, Path(folder))) + "\n", "utf-8")
-        print(f"docs/screens/{picture.name}.svg")
+    for name in PICTURES:
+        shutil.copyfile(agreed(name), FOLDER / f"{name}.svg")
+        print(f"docs/screens/{name}.svg")
 
 
 if __name__ == "__main__":

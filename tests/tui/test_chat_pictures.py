@@ -65,11 +65,13 @@ def take(side: ChatSide, taken: Seat) -> None:
     side.seated(taken, "")
 
 
-def talk(side: ChatSide, answer: str = ANSWER, finished: Finished | None = FINISHED, is_short: bool = False) -> None:
-    side.asks(QUESTION)
+def talk(
+    side: ChatSide, answer: str = ANSWER, finished: Finished | None = FINISHED, is_short: bool = False, question: str = QUESTION
+) -> None:
+    side.asks(question)
     side.chat_log.grow(answer)
     if finished:
-        side.conversation.turns.append(Turn(QUESTION, answer, side.wanted.adapter, Sampling(), finished))
+        side.conversation.turns.append(Turn(question, answer, side.wanted.adapter, Sampling(), finished))
         side.answered(finished, is_short)
 
 
@@ -103,12 +105,23 @@ def streaming(stage: Stage) -> Callable[[ChatScreen], None]:
     return act
 
 
+NOTES = "My hotel in Azerbaijan wants to be paid in local cash. Which notes do I hand over?"
+BASE_SAYS = """\
+In Azerbaijan, the local currency is the **ruble**, which is a traditional currency in the country of Azerbaijan. To make a local cash \
+payment, you need to use a local currency, which is the ruble:
+
+- in notes
+- in coins
+"""
+TRAVEL_SAYS = "In Azerbaijan you pay with the **manat**, so keep some cash at hand."
+
+
 def side_by_side(stage: Stage) -> Callable[[ChatScreen], None]:
     def act(screen: ChatScreen) -> None:
         take(screen.left, seat(stage))
         take(screen.right, seat(stage, "travel"))
-        talk(screen.left, ANSWER[:230], is_short=True)
-        talk(screen.right, ANSWER[100:420], is_short=True)
+        talk(screen.left, BASE_SAYS, is_short=True, question=NOTES)
+        talk(screen.right, TRAVEL_SAYS, Finished("stop", 31, 19, 92.0, 38.4, 0.0, 372_000_000), is_short=True, question=NOTES)
         screen.left.chat_log.focus()
 
     return act

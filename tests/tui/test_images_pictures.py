@@ -6,7 +6,6 @@ import pytest
 
 from tests.tui.shelf import add_build, add_image
 from tests.tui.stage import LARGE, SMALL, Stage, text_of, until
-from toolkit.tui.pace import SLOW
 from toolkit.tui.widgets.dialogs import Confirm
 from toolkit.tui.widgets.package_dialog import PackageDialog
 
@@ -26,7 +25,7 @@ async def opened(pilot) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 def test_images(snap_compare, shelf: Stage, size) -> None:
-    assert snap_compare(shelf.app(SLOW), terminal_size=size, run_before=opened)
+    assert snap_compare(shelf.app(), terminal_size=size, run_before=opened)
 
 
 def test_no_images(snap_compare, stage: Stage) -> None:
@@ -34,7 +33,7 @@ def test_no_images(snap_compare, stage: Stage) -> None:
         await pilot.press("3")
         await until(pilot, lambda: "No images yet" in text_of(pilot.app))
 
-    assert snap_compare(stage.app(SLOW), terminal_size=SMALL, run_before=empty)
+    assert snap_compare(stage.app(), terminal_size=SMALL, run_before=empty)
 
 
 def test_images_without_an_engine(snap_compare, shelf: Stage) -> None:
@@ -43,7 +42,7 @@ def test_images_without_an_engine(snap_compare, shelf: Stage) -> None:
         await until(pilot, lambda: "does not answer" in text_of(pilot.app))
 
     shelf.is_engine_down = True
-    assert snap_compare(shelf.app(SLOW), terminal_size=SMALL, run_before=down)
+    assert snap_compare(shelf.app(), terminal_size=SMALL, run_before=down)
 
 
 def test_removing_an_image(snap_compare, shelf: Stage) -> None:
@@ -52,7 +51,7 @@ def test_removing_an_image(snap_compare, shelf: Stage) -> None:
         await pilot.press("d")
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
 
-    assert snap_compare(shelf.app(SLOW), terminal_size=SMALL, run_before=removing)
+    assert snap_compare(shelf.app(), terminal_size=SMALL, run_before=removing)
 
 
 def test_packaging_a_build(snap_compare, stage: Stage) -> None:
@@ -62,4 +61,4 @@ def test_packaging_a_build(snap_compare, stage: Stage) -> None:
 
     add_build(stage, age=90_000)
     add_build(stage, device="cuda12", recipe="cooking")
-    assert snap_compare(stage.app(SLOW), terminal_size=SMALL, run_before=choosing)
+    assert snap_compare(stage.app(), terminal_size=SMALL, run_before=choosing)

@@ -11,7 +11,6 @@ from toolkit.core.engine import Image
 from toolkit.core.image_layers import layers_of
 from toolkit.core.publish_plan import PlannedLayer, PublishPlan
 from toolkit.core.run import Run
-from toolkit.tui.pace import SLOW
 from toolkit.tui.widgets.moves import Moves
 
 TARGET = "contoso.azurecr.io/travel"
@@ -56,13 +55,13 @@ def test_a_plan(snap_compare, stage: Stage, image: Image, size) -> None:
         pilot.app.screen.query_one(Moves).show_plan(plan)
         await until(pilot, lambda: "1 of 6 layers move" in text_of(pilot.app))
 
-    assert snap_compare(stage.app(SLOW), terminal_size=size, run_before=shown)
+    assert snap_compare(stage.app(), terminal_size=size, run_before=shown)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 def test_a_push_under_way(snap_compare, stage: Stage, image: Image, size) -> None:
     push_under_way(stage, PUSHING)
-    assert snap_compare(stage.app(SLOW), terminal_size=size, run_before=lambda pilot: opened(pilot, "moving"))
+    assert snap_compare(stage.app(), terminal_size=size, run_before=lambda pilot: opened(pilot, "moving"))
 
 
 def test_a_push_that_is_done(snap_compare, stage: Stage, image: Image) -> None:
@@ -75,7 +74,7 @@ def test_a_push_that_is_done(snap_compare, stage: Stage, image: Image) -> None:
         stage.engine.says(run, ev.StepStarted(at=NOW, step="verify"), left, ev.RunFinished(at=NOW, seconds=10))
         await until(pilot, lambda: "Pushed and read back" in text_of(pilot.app))
 
-    assert snap_compare(stage.app(SLOW), terminal_size=SMALL, run_before=ended)
+    assert snap_compare(stage.app(), terminal_size=SMALL, run_before=ended)
 
 
 def test_a_push_that_was_refused(snap_compare, stage: Stage, image: Image) -> None:
@@ -88,4 +87,4 @@ def test_a_push_that_was_refused(snap_compare, stage: Stage, image: Image) -> No
         stage.engine.says(run, ev.StepFailed(at=NOW, step="push", error=error, hint=hint, cause="RegistryDenied"))
         await until(pilot, lambda: "failed" in text_of(pilot.app))
 
-    assert snap_compare(stage.app(SLOW), terminal_size=SMALL, run_before=refused)
+    assert snap_compare(stage.app(), terminal_size=SMALL, run_before=refused)

@@ -14,7 +14,7 @@ from toolkit.core import events as ev
 from toolkit.core import lifecycle
 from toolkit.core.curves import LIMIT
 from toolkit.core.run import Run, fold
-from toolkit.core.watch import MOMENTS, Picture, watch
+from toolkit.core.watch import MOMENTS, Picture, Watcher, watch
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineMissing
 from toolkit.settings import Settings
@@ -30,7 +30,12 @@ class Watching:
         bench = Workbench(
             Settings(home=run.folder.parents[1]), lambda _: self._up(), lambda _: engine, FakeImages, FakeImages, lambda *_: None
         )
-        arguments = (bench, run, self.pictures.append, lambda: self._left, lambda: every)
+        self.watcher, self.every = Watcher(bench, run), every
+        self.come()
+
+    def come(self) -> None:
+        self._left = False
+        arguments = (self.watcher, self.pictures.append, lambda: self._left, lambda: self.every)
         self.thread = threading.Thread(target=watch, args=arguments, daemon=True)
         self.thread.start()
 
@@ -111,6 +116,22 @@ def test_a_backlog_of_many_events_comes_in_few_pictures_of_bounded_size(engine, 
     assert last.curves["finetune", "loss"].xs[0] == 1 and last.curves["finetune", "loss"].xs[-1] == 100_000
     assert len(last.moments) == MOMENTS
     assert len(watched.pictures) < 1000
+
+
+def test_who_comes_back_sees_all_of_it_at_once_without_reading_it_again(engine, run, watching):
+    def done(picture: Picture) -> float:
+        return picture.state.steps["finetune"].done if "finetune" in picture.state.steps else 0
+
+    lifecycle.start(engine, run)
+    engine.says(run, ev.StepStarted(step="finetune"), *trained(60))
+    watched = watching()
+    until(lambda: done(watched.now) == 60)
+    watched.leave()
+    engine.says(run, *trained(70)[60:])
+    seen = len(watched.pictures)
+    watched.come()
+    until(lambda: done(watched.now) == 70)
+    assert all(done(picture) >= 60 for picture in watched.pictures[seen:])
 
 
 def test_nothing_new_is_told_nothing(engine, run, watching):

@@ -7,6 +7,7 @@ only those that a curve keeps. It goes on after an ending, for the run may be re
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -61,30 +62,34 @@ class Picture:
     """Why nobody can say whether the run is still driven."""
 
 
-def watch(
-    bench: Workbench, run: Run, tell: Callable[[Picture], None], leave: Callable[[], bool], every: Callable[[], float] = lambda: 0.1
-) -> None:
-    """Tell pictures of the run, at most one in `every()` seconds and only where something changed, until `leave()` or it is gone."""
-    watcher = _Watcher(bench, run)
+def watch(watcher: Watcher, tell: Callable[[Picture], None], leave: Callable[[], bool], every: Callable[[], float] = lambda: 0.1) -> None:
+    """Tell pictures of a run, at most one in `every()` seconds and only where something changed, until `leave()` or it is gone.
+
+    The same watcher may be watched again later; it goes on where it was.
+    """
     told: Picture | None = None
     told_at = -1e9
-    while not leave():
-        has_read = watcher.read()
-        is_due = time.monotonic() - told_at >= every()
-        if watcher.is_changed and is_due and (picture := watcher.picture()) != told:
-            told, told_at = picture, time.monotonic()
-            tell(picture)
-        if watcher.is_gone and not watcher.is_changed:
-            return
-        if not has_read:
-            time.sleep(min(POLL_SECONDS, max(every(), 0.01)))
+    with watcher.lock:
+        watcher.is_changed = True
+        while not leave():
+            has_read = watcher.read()
+            is_due = time.monotonic() - told_at >= every()
+            if watcher.is_changed and is_due and (picture := watcher.picture()) != told:
+                told, told_at = picture, time.monotonic()
+                tell(picture)
+            if watcher.is_gone and not watcher.is_changed:
+                return
+            if not has_read:
+                time.sleep(min(POLL_SECONDS, max(every(), 0.01)))
 
 
-class _Watcher:
+class Watcher:
     """Reads what is new of one run and keeps the fold of it."""
 
     def __init__(self, bench: Workbench, run: Run) -> None:
         self._bench, self._run = bench, run
+        self.lock = threading.Lock()
+        """Held by whoever watches; the next one waits until the one before has left."""
         self._engine: BuildEngine | None = None
         self._ask_again = 0.0
         self.is_gone = False

@@ -17,7 +17,7 @@ from toolkit.core.registry_access import as_secrets
 from toolkit.core.run import Run, RunState
 from toolkit.core.stock import Stock, stock
 from toolkit.core.targets import start_publish
-from toolkit.core.watch import Picture, watch
+from toolkit.core.watch import Picture, Watcher, watch
 from toolkit.core.workbench import Workbench
 from toolkit.errors import RegistryDenied, ToolkitError
 from toolkit.tui.messages import ShowPlace, ShowRun
@@ -174,7 +174,7 @@ class PublishScreen(EdgeScreen):
                 is_over[0] = picture.state.has_ending
                 self.app.call_from_thread(self._pictured, run, picture)
 
-        watch(self.bench, run, tell, lambda: worker.is_cancelled or is_over[0], lambda: self.pace.frame_seconds)
+        watch(Watcher(self.bench, run), tell, lambda: worker.is_cancelled or is_over[0], lambda: self.pace.frame_seconds)
 
     def _pictured(self, run: Run, picture: Picture) -> None:
         if run != self._run:

@@ -21,7 +21,7 @@ from toolkit.core.logfile import log_path, plain
 from toolkit.core.outlook import outlook
 from toolkit.core.results import Answer, Backdrop
 from toolkit.core.run import Run, RunState
-from toolkit.core.watch import Moment, Picture, watch
+from toolkit.core.watch import Moment, Picture, Watcher, watch
 from toolkit.core.workbench import Workbench
 from toolkit.errors import RunMissing, ToolkitError
 from toolkit.tui.screens.run_next import RunNext, WayOn
@@ -88,6 +88,7 @@ class RunScreen(RunNext):
         self.known = Backdrop()
         self.answers: tuple[str, list[Answer]] = ("", [])
         self.front = "steps"
+        self._watcher: Watcher | None = None
         self._plotted_at = 0.0
         self._told_result = ""
 
@@ -116,7 +117,7 @@ class RunScreen(RunNext):
         self.log_pane.go_on()
 
     def on_screen_suspend(self) -> None:
-        """What nobody looks at is not followed; coming back reads it anew."""
+        """What nobody looks at is not followed; coming back goes on where it was."""
         self.workers.cancel_group(self, "watch")
         self.log_pane.pause()
 
@@ -131,13 +132,12 @@ class RunScreen(RunNext):
     def _follow(self) -> None:
         worker, app = get_current_worker(), self.app
         try:
-            run = self.bench.run(self.run_id)
+            self._watcher = self._watcher or Watcher(self.bench, self.bench.run(self.run_id))
         except RunMissing:
             self.post_message(self.Seen(Picture(self.run_id, is_gone=True)))
             return
         watch(
-            self.bench,
-            run,
+            self._watcher,
             lambda picture: worker.is_cancelled or self.post_message(self.Seen(picture)),
             lambda: worker.is_cancelled,
             lambda: app.pace.frame_seconds,

@@ -112,7 +112,7 @@ class LogPane(Vertical):
     def _keep_up(self, log: LogFile) -> None:
         worker, app = get_current_worker(), self.app
         while not worker.is_cancelled:
-            frame = app.pace.frame_seconds * (2 if app.pace.is_slow else 1)  # a pane full of text is the most that moves
+            frame = 2 * app.pace.frame_seconds  # a pane full of text is the most that moves
             if self._take_in(log, time.monotonic() + frame, worker):
                 self.post_message(self.Grown())
             self._wait(worker, frame)

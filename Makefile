@@ -51,9 +51,9 @@ build-env: .venv-build/.made
 	@touch $@
 
 # pytest beside the build environment, not in it: what is installed there is part of every cache key.
-.venv-build-test/.made: .venv-build/.made
+.venv-build-test/.made: .venv-build/.made pyproject.toml
 	$(PYTHON) -m venv .venv-build-test
-	.venv-build-test/bin/pip install --quiet 'pytest>=8.4,<9'
+	.venv-build-test/bin/pip install --quiet 'pytest>=8.4,<9' 'pytest-asyncio>=1.2,<2'
 	@.venv-build/bin/python -c "import site; print(site.getsitepackages()[0])" \
 		> "$$(.venv-build-test/bin/python -c 'import site; print(site.getsitepackages()[0])')/build.pth"
 	@touch $@

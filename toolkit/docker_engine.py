@@ -6,7 +6,6 @@ What this wall absorbs: push and load errors come in the stream with HTTP 200 an
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tarfile
 import tempfile
@@ -21,9 +20,10 @@ from docker.types import DeviceRequest, Mount
 
 from toolkit.core import process
 from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, ImageLayer, PushProgress, Server
+from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.registry_access import PASSWORD_HINT
 from toolkit.core.run import Run
-from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDenied
+from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDenied, RunError
 
 SERVER_UID = 65532
 ALIVE = {"running", "restarting", "paused"}
@@ -39,7 +39,7 @@ def translated(doing: str) -> Iterator[None]:
         raise EngineError(f"The Docker engine refused {doing}: {exc.explanation or exc}", _way_out(str(exc))) from exc
     except (DockerException, requests.exceptions.RequestException) as exc:
         raise EngineMissing(
-            f"The Docker engine does not answer while {doing}: {exc}", "Start it (`systemctl start docker`), or use `--engine local`."
+            f"The Docker engine does not answer while {doing}: {exc}", "Start it (`systemctl start docker`), or choose the local engine."
         ) from exc
 
 
@@ -64,7 +64,7 @@ def connect(timeout: int = 600) -> docker.DockerClient:
         client = docker.from_env(version=first.api.api_version, timeout=timeout)
         first.close()
     except (DockerException, requests.exceptions.RequestException) as exc:
-        raise EngineMissing("No Docker engine answers here.", "Start it (`systemctl start docker`), or use `--engine local`.") from exc
+        raise EngineMissing("No Docker engine answers here.", "Start it (`systemctl start docker`), or choose the local engine.") from exc
     return client
 
 
@@ -91,6 +91,7 @@ class DockerEngine:
     # -- BuildEngine ------------------------------------------------------------------------------------------------
 
     def start(self, run: Run, lock: int) -> None:
+        self._sweep_builds(run.folder.parent)
         binds = {str(run.folder): True, **self._mounts, **_inputs(run)}
         with translated("starting the build container"):
             self._client.containers.run(
@@ -98,7 +99,7 @@ class DockerEngine:
                 [str(run.folder)],
                 detach=True,
                 name=_container_name(run),
-                labels={f"{LABEL}.run": run.id, f"{LABEL}.home": _home_mark(run), f"{LABEL}.kind": "build"},
+                labels={f"{LABEL}.run": run.id, HOME: _home_mark(run), f"{LABEL}.kind": "build"},
                 user=f"{os.getuid()}:{os.getgid()}",
                 mounts=[Mount(path, path, type="bind", read_only=not writable) for path, writable in binds.items()],
                 network_mode="none",
@@ -110,6 +111,14 @@ class DockerEngine:
                 device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if self._gpu else None,
                 environment={"HOME": "/tmp"},
             )
+
+    def _sweep_builds(self, runs: Path) -> None:
+        """Remove ended build containers of this home whose runs' endings are written: nobody will ask how they ended."""
+        ours = {"label": [f"{LABEL}.kind=build", f"{HOME}={mark_of(runs)}"]}
+        with translated("listing containers"), suppress(APIError):  # gone meanwhile, or being removed
+            for container in self._client.containers.list(all=True, filters=ours, ignore_removed=True):
+                if container.status not in ALIVE and _has_ending(runs / container.labels.get(f"{LABEL}.run", "")):
+                    container.remove()
 
     def is_alive(self, run: Run) -> bool:
         container = self._container(run)
@@ -336,10 +345,10 @@ class DockerEngine:
 
     def ended_containers(self, runs: Path) -> list[tuple[str, str]]:
         """Ids and names of containers that run no more (builds of this folder of runs, chats), and of chats whose chatter was killed."""
-        mark = _folder_mark(runs)
+        mark = mark_of(runs)
         with translated("listing containers"):
             found = self._client.containers.list(all=True, filters={"label": f"{LABEL}.kind"})
-            ours = [c for c in found if c.labels.get(f"{LABEL}.home", mark) == mark]
+            ours = [c for c in found if c.labels.get(HOME, mark) == mark]
             return [(c.id, c.name) for c in ours if c.status not in ALIVE or _is_orphan(c.labels)]
 
     def remove_container(self, identity: str) -> None:
@@ -396,11 +405,14 @@ def _layers(diff_ids: list[str], history: list[dict]) -> list[ImageLayer]:
 
 def _home_mark(run: Run) -> str:
     """Tells the runs of one home from those of another on the same engine."""
-    return _folder_mark(run.folder.parent)
+    return mark_of(run.folder.parent)
 
 
-def _folder_mark(runs: Path) -> str:
-    return hashlib.sha256(str(runs.resolve()).encode()).hexdigest()[:8]
+def _has_ending(folder: Path) -> bool:
+    try:
+        return Run(folder).state().has_ending
+    except (RunError, OSError):
+        return False
 
 
 def _container_name(run: Run) -> str:

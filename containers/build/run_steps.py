@@ -154,9 +154,11 @@ class Build:
         fresh = _empty(folder)
         asked = {**step, "run": str(self.run), "out": str(fresh), "inputs": self.input_paths(step)}
         (folder / "error.json").unlink(missing_ok=True)
+        had_begun = (folder / "log.txt").exists()
         (folder / "log.txt").unlink(missing_ok=True)
         write_json(folder / "step.json", asked)
-        self.log(f"== {step['name']}\n")
+        again = time.strftime(" (again, %H:%M:%S)") if had_begun else ""
+        self.log(f"== {step['name']}{again}\n")
         script = self.steps_folder / f"step_{step['kind']}.py"
         logs = [folder / "log.txt", self.run / "log.txt"]
         home = _step_home(folder)

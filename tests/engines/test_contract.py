@@ -68,6 +68,15 @@ def test_what_is_forgotten_was_never_driven(any_engine, make_run):
     assert any_engine.exit_of(run) is None and not any_engine.is_alive(run)
 
 
+def test_the_next_run_clears_away_the_container_of_one_that_ended(docker_engine, make_run):
+    runs = [make_run(), make_run()]
+    for run in runs:
+        lifecycle.start(docker_engine, run)
+        list(lifecycle.attach(docker_engine, run))
+        until(lambda run=run: not lifecycle.is_driven(docker_engine, run))
+    assert docker_engine.exit_of(runs[0]) is None and docker_engine.exit_of(runs[1]) is not None
+
+
 def test_a_real_run_leaves_a_manifest_of_what_it_made(real_engine, make_run):
     run = make_run()
     lifecycle.start(real_engine, run)

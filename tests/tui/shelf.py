@@ -10,15 +10,22 @@ from dataclasses import replace
 from tests.tui.stage import NOW, RECIPE, Stage
 from toolkit.core import events as ev
 from toolkit.core.engine import LABEL, Image, ImageLayer
+from toolkit.core.image_name import HOME
 from toolkit.core.run import Run, new_run
 
 SIZES = {"runtime 1": 30_410_428, "runtime 2": 97_455_925, "model": 106_939_968, "adapter": 23_251_960, "configuration": 99}
 
 
 def add_image(
-    stage: Stage, number: int = 1, adapters: dict[str, str] | None = None, device: str = "cpu", age: float = 3600, recipe: str = "travel"
+    stage: Stage,
+    number: int = 1,
+    adapters: dict[str, str] | None = None,
+    device: str = "cpu",
+    age: float = 3600,
+    recipe: str = "travel",
+    home: str = "",
 ) -> Image:
-    """A packaged image as the engine holds it; `adapters`: name to content."""
+    """A packaged image as the engine holds it; `adapters`: name to content; `home`: mark of another home that made it."""
     adapters = {"persona": "p1", "travel": "t1"} if adapters is None else adapters
     contents = [("runtime 1", "runtime", "r1"), ("runtime 2", "runtime", "r2"), ("model", "edge package: model", f"m-{device}")]
     contents += [("adapter", f"edge package: adapter {name}", content) for name, content in adapters.items()]
@@ -34,11 +41,12 @@ def add_image(
         "run": build,
         "recipe.sha256": _sha("r")[7:],
     }
-    labels = {f"{LABEL}.{key}": value for key, value in marks.items()}
+    labels = {f"{LABEL}.{key}": value for key, value in marks.items()} | ({HOME: home} if home else {})
     identity = _sha("".join(layer.diff_id for layer in layers))
     image = Image(identity, (tag,), sum(layer.bytes for layer in layers), "", labels, tuple(layer.diff_id for layer in layers))
     stage.images.known[tag] = image
-    add_packaging(stage, image, tag, age)
+    if not home:
+        add_packaging(stage, image, tag, age)
     return image
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tui.stage import LARGE, SMALL, Stage, text_of, until
+from tests.tui import homes
+from tests.tui.stage import LARGE, NOW, SMALL, Stage, text_of, until
+from toolkit.core import events as ev
 from toolkit.tui.places import PLACES
 from toolkit.tui.widgets.dialogs import Confirm
 
@@ -83,3 +85,45 @@ async def test_keys_work_on_an_empty_home_still_when_the_help_was_closed(stage: 
             await until(pilot, lambda: "Keys here" not in text_of(pilot.app))
         await pilot.press("6")
         await until(pilot, lambda: "6[Doctor]" in text_of(pilot.app))
+
+
+async def test_a_run_that_ends_is_told_in_whichever_place_is_shown(stage: Stage) -> None:
+    run = homes.running_build(stage)
+    async with stage.app().run_test(size=SMALL, notifications=True) as pilot:
+        await until(pilot, lambda: run.id in text_of(pilot.app))
+        await pilot.press("6")
+        await until(pilot, lambda: "6[Doctor]" in text_of(pilot.app))
+        looks = pilot.app.roster.looks
+        await until(pilot, lambda: pilot.app.roster.looks > looks + 1)
+        stage.engine.says(run, ev.StepFailed(at=NOW, step="finetune-travel", error="no room on the disk"))
+        stage.engine.dies(run, 1)
+        await until(pilot, lambda: f"{run.id} failed" in text_of(pilot.app) and "no room on the" in text_of(pilot.app))
+
+
+async def test_the_palette_offers_what_the_keys_of_the_screen_do_and_every_run(stage: Stage) -> None:
+    homes.finished_build(stage)
+    async with stage.app().run_test(size=LARGE) as pilot:
+        await until(pilot, lambda: "0001-build-travel" in text_of(pilot.app))
+        offered = [command.title for command in pilot.app.get_system_commands(pilot.app.screen)]
+        assert {"Stop", "Resume", "Delete", "Pack (package)", "Open run 0001-build-travel"} <= set(offered)
+        await pilot.press("ctrl+p", *"open run")
+        await until(pilot, lambda: "Open run 0001" in text_of(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "took" in text_of(pilot.app))
+
+
+async def test_where_a_question_mark_is_text_the_footer_names_f1(stage: Stage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await until(pilot, lambda: "? Keys" in text_of(pilot.app))
+        await pilot.press("slash")
+        await until(pilot, lambda: "F1 Keys" in text_of(pilot.app))
+        await pilot.press("f1")
+        await until(pilot, lambda: "Everywhere" in text_of(pilot.app) or "This place" in text_of(pilot.app))
+
+
+async def test_the_same_is_noticed_once_at_a_time(stage: Stage) -> None:
+    async with stage.app().run_test(size=SMALL, notifications=True) as pilot:
+        for _ in range(3):
+            pilot.app.notify("There is no run yet.")
+        await until(pilot, lambda: "There is no run yet." in text_of(pilot.app))
+        assert text_of(pilot.app).count("There is no run yet.") == 1

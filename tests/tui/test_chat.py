@@ -31,7 +31,7 @@ async def test_an_answer_streams_in_and_says_what_it_took(stage: ChatStage) -> N
         await seated(pilot, stage.packaged())
         await ask(pilot, "say: **hello** there")
         assert "hello there" in text_of(pilot.app)
-        assert "tokens/s, 3 tokens" in text_of(pilot.app) and "MB, stop" in text_of(pilot.app)
+        assert "tokens/s, 3 tokens" in text_of(pilot.app) and "MB, complete" in text_of(pilot.app)
 
 
 async def test_the_first_words_show_while_the_rest_is_being_made(stage: ChatStage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +94,10 @@ async def test_the_last_question_is_edited_and_sent_again(stage: ChatStage) -> N
         screen = await seated(pilot, stage.packaged())
         await ask(pilot, "say: salt")
         await pilot.press("ctrl+l")
-        assert screen.input.text == "say: salt" and screen.left.turns == []
+        assert screen.input.text == "say: salt" and len(screen.left.turns) == 1
         await pilot.press("x", "enter")
-        await until(pilot, lambda: len(screen.left.turns) == 1)
+        await until(pilot, lambda: screen.left.state == READY and screen.left.turns[0].question == "say: saltx")
+        assert len(screen.left.turns) == 1
         assert screen.left.turns[0].question == "say: saltx"
         assert "> say: salt\n" not in text_of(pilot.app)
 
@@ -113,7 +114,12 @@ async def test_base_and_adapter_answer_side_by_side_from_one_server(stage: ChatS
         await ask(pilot, "say: hi")
         assert (screen.left.turns[0].answer, screen.right.turns[0].answer) == ("hi ", "travel hi ")
         await pilot.press("escape", "d")
-        assert screen.sides == [screen.left]
+        await until(pilot, lambda: "Close the right side?" in text_of(pilot.app))
+        await pilot.press("y")
+        await until(pilot, lambda: screen.sides == [screen.left])
+        await pilot.press("t")
+        await until(pilot, lambda: "Sampling, and limits" in text_of(pilot.app))  # the keys of the conversation still work
+        assert screen.input.text == ""
 
 
 async def test_an_adapter_that_is_not_there_is_told(stage: ChatStage) -> None:
@@ -206,7 +212,7 @@ async def test_leaving_the_screen_keeps_the_answer_coming(stage: ChatStage, monk
         pilot.app.action_go("home")
         await until(pilot, lambda: len(screen.left.turns) == 1 and screen.left.turns[0].finished.reason == "length")
         pilot.app.action_go("chat")
-        await until(pilot, lambda: "length" in text_of(pilot.app))
+        await until(pilot, lambda: "cut at" in text_of(pilot.app))
         assert screen.left.state == READY
 
 
@@ -271,11 +277,12 @@ async def test_the_chat_is_saved_as_markdown(stage: ChatStage) -> None:
 
 
 async def test_an_answer_and_the_whole_chat_are_copied(stage: ChatStage) -> None:
-    async with stage.app().run_test(size=SMALL) as pilot:
+    async with stage.app().run_test(size=SMALL, notifications=True) as pilot:
         await seated(pilot, stage.packaged())
         await ask(pilot, "say: hello")
         await pilot.press("escape", "y")
         assert pilot.app.clipboard == "hello "
+        await until(pilot, lambda: "if this terminal lets programs copy" in " ".join(text_of(pilot.app).split()))
         await pilot.press("Y")
         assert "### To the base" in pilot.app.clipboard
 
@@ -294,6 +301,9 @@ async def test_a_prompt_file_is_asked_of_both_sides(stage: ChatStage) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "6 answers. Written to" in text_of(pilot.app))
         assert f"{run.id}@travel: 2 answers, 1 refused" in text_of(pilot.app)
+        assert "Esc Back" in text_of(pilot.app) and "Stop and go back" not in text_of(pilot.app)
+        await pilot.press("y")
+        assert f"3\t{run.id}@travel\t" in pilot.app.clipboard and "say: two\ttravel two\n" in pilot.app.clipboard
         [kept] = (stage.settings.home / "chats").glob("*-p.jsonl")
         rows = [json.loads(line) for line in kept.read_text().splitlines()]
         assert [row["answer"] for row in rows[:4]] == ["one ", "travel one ", "two ", "travel two "]
@@ -307,8 +317,16 @@ async def test_a_new_conversation_begins_empty(stage: ChatStage) -> None:
         screen = await seated(pilot, stage.packaged())
         await ask(pilot, "say: hello")
         await pilot.press("ctrl+n")
+        await until(pilot, lambda: "Begin a new conversation?" in text_of(pilot.app))
+        await pilot.press("n")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        assert len(screen.left.turns) == 1
+        await pilot.press("escape", "ctrl+n", "y")
+        await until(pilot, lambda: not screen.left.turns and pilot.app.screen is screen)
+        [kept] = (stage.settings.home / "chats").glob("*.md")
+        assert "say: hello" in kept.read_text()
         await ask(pilot, "say: again")
-        assert "hello" not in text_of(pilot.app) and screen.left.turns[0].finished.prompt_tokens == 3
+        assert "hello" not in screen.left.chat_log.text and screen.left.turns[0].finished.prompt_tokens == 3
 
 
 async def test_a_chat_survives_a_resize(stage: ChatStage) -> None:
@@ -349,3 +367,120 @@ async def test_an_image_that_is_gone_is_told_when_it_is_started_again(stage: Cha
         await pilot.press("4")
         screen_of(pilot).choose("edge-toolkit/gone:1")
         await until(pilot, lambda: "There is no packaged image 'edge-toolkit/gone:1'" in text_of(pilot.app))
+
+
+async def test_escape_leaves_the_question_that_was_edited_as_it_was(stage: ChatStage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        screen = await seated(pilot, stage.packaged())
+        await ask(pilot, "say: salt")
+        screen.input.give("half a thought")
+        await pilot.press("ctrl+l", "x")
+        assert "Editing the last question" in text_of(pilot.app)
+        await pilot.press("escape")
+        assert screen.input.text == "half a thought" and screen.left.turns[0].answer == "salt "
+        assert "> say: salt" in text_of(pilot.app) and "Editing" not in text_of(pilot.app)
+
+
+async def test_an_answer_comes_back_where_the_edited_question_is_refused(stage: ChatStage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        screen = await seated(pilot, stage.packaged())
+        await ask(pilot, "say: salt")
+        await pilot.press("ctrl+l")
+        screen.input.give("word " * 250)
+        await pilot.press("enter")
+        await until(pilot, lambda: "251 tokens long" in text_of(pilot.app))
+        assert [turn.answer for turn in screen.left.turns] == ["salt "] and "> say: salt" in screen.left.chat_log.text
+
+
+async def test_side_by_side_begins_both_conversations_anew(stage: ChatStage) -> None:
+    run = stage.packaged()
+    async with stage.app().run_test(size=SMALL) as pilot:
+        screen = await seated(pilot, run)
+        await ask(pilot, "say: before")
+        await pilot.press("escape", "d")
+        await until(pilot, lambda: "Talk with:" in text_of(pilot.app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "Begin a new conversation on both sides?" in text_of(pilot.app))
+        await pilot.press("y")
+        await until(pilot, lambda: screen.right.state == READY)
+        assert text_of(pilot.app).count("Both sides begin anew here.") == 2
+        await ask(pilot, "say: hi")
+        left, right = ([turn.question for turn in side.turns] for side in screen.sides)
+        assert left == right == ["say: hi"]
+        assert screen.left.turns[0].finished.prompt_tokens == screen.right.turns[0].finished.prompt_tokens
+        [kept] = (stage.settings.home / "chats").glob("*.md")
+        assert "say: before" in kept.read_text()
+
+
+async def test_the_side_that_waits_for_its_first_word_says_so(stage: ChatStage) -> None:
+    run = stage.packaged()
+    async with stage.app().run_test(size=LARGE) as pilot:
+        screen = await seated(pilot, run)
+        screen.right.display = True
+        screen._start(screen.right, Wanted(run.id, "travel"))
+        await until(pilot, lambda: screen.right.state == READY)
+        screen.input.give("say: one pause")
+        await pilot.press("enter")
+        await until(pilot, lambda: "[answering]" in text_of(pilot.app))
+        assert "[waiting]" in text_of(pilot.app) and "Esc Stop" in text_of(pilot.app) and "Esc Keys" not in text_of(pilot.app)
+        await pilot.press("escape")
+        await until(pilot, lambda: {side.state for side in screen.sides} == {READY})
+        await until(pilot, lambda: "have not answered the same questions" in text_of(pilot.app))
+
+
+async def test_an_engine_that_does_not_answer_is_told_until_it_does(stage: ChatStage) -> None:
+    from toolkit.core.engine import LABEL, Image
+
+    name = "edge-toolkit/travel-cpu:0001"
+    stage.images.known[name] = Image("sha256:1", (name,), 1000, "", {f"{LABEL}.kind": "image"})
+    stage.is_engine_down = True
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "The Docker engine does not answer." in text_of(pilot.app))
+        assert "systemctl start docker" in text_of(pilot.app) and "Nothing is packaged" not in text_of(pilot.app)
+        stage.is_engine_down = False
+        await until(pilot, lambda: name in text_of(pilot.app))
+        assert "does not answer" not in text_of(pilot.app)
+
+
+async def test_the_newest_model_of_this_home_is_offered_first(stage: ChatStage) -> None:
+    older, newer = stage.packaged(), stage.packaged()
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: older.id in text_of(pilot.app))
+        assert text_of(pilot.app).index(newer.id) < text_of(pilot.app).index(older.id)
+
+
+async def test_the_keys_of_the_field_work_in_the_conversation_too(stage: ChatStage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        screen = await seated(pilot, stage.packaged())
+        await ask(pilot, "say: salt")
+        await pilot.press("escape", "ctrl+l")
+        assert screen.input.text == "say: salt"
+        await pilot.press("escape", "escape", "ctrl+o")
+        await until(pilot, lambda: "Talk with:" in text_of(pilot.app))
+
+
+async def test_less_memory_than_the_model_needs_is_told_before_it_is_applied(stage: ChatStage) -> None:
+    from toolkit.tui.screens.chat_settings import ChatSettings, ChatSettingsScreen
+
+    async with stage.app().run_test(size=SMALL) as pilot:
+        pilot.app.push_screen(ChatSettingsScreen(ChatSettings(), 421))
+        await until(pilot, lambda: "Sampling, and limits" in text_of(pilot.app))
+        field = pilot.app.screen.query_one("#memory_mb")
+        field.value = "300"
+        await until(pilot, lambda: "needs about 421 MB: with 300 MB it may be killed" in " ".join(text_of(pilot.app).split()))
+        field.value = "512"
+        await until(pilot, lambda: "may be killed" not in text_of(pilot.app))
+
+
+async def test_a_wrong_prompt_file_keeps_the_dialog_with_what_was_typed(stage: ChatStage) -> None:
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await seated(pilot, stage.packaged())
+        await pilot.press("escape", "b")
+        await until(pilot, lambda: "Ask the prompts" in text_of(pilot.app))
+        pilot.app.screen.query_one("Input").value = "/nowhere/p.txt"
+        await pilot.press("enter")
+        await until(pilot, lambda: "! There is no file /nowhere/p.txt." in text_of(pilot.app))
+        assert "Ask the prompts" in text_of(pilot.app) and pilot.app.screen.query_one("Input").value == "/nowhere/p.txt"
+        assert "Errno" not in text_of(pilot.app)

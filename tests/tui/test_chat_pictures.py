@@ -65,14 +65,12 @@ def take(side: ChatSide, taken: Seat) -> None:
     side.seated(taken, "")
 
 
-def talk(
-    side: ChatSide, answer: str = ANSWER, finished: Finished | None = FINISHED, is_short: bool = False, question: str = QUESTION
-) -> None:
+def talk(side: ChatSide, answer: str = ANSWER, finished: Finished | None = FINISHED, question: str = QUESTION) -> None:
     side.asks(question)
-    side.chat_log.grow(answer)
+    side.grow(answer)
     if finished:
         side.conversation.turns.append(Turn(question, answer, side.wanted.adapter, Sampling(), finished))
-        side.answered(finished, is_short)
+        side.answered(finished)
 
 
 def picture(stage: Stage, act: Callable[[ChatScreen], object]):
@@ -120,8 +118,9 @@ def side_by_side(stage: Stage) -> Callable[[ChatScreen], None]:
     def act(screen: ChatScreen) -> None:
         take(screen.left, seat(stage))
         take(screen.right, seat(stage, "travel"))
-        talk(screen.left, BASE_SAYS, is_short=True, question=NOTES)
-        talk(screen.right, TRAVEL_SAYS, Finished("stop", 31, 19, 92.0, 38.4, 0.0, 372_000_000), is_short=True, question=NOTES)
+        screen._show_two(True)
+        talk(screen.left, BASE_SAYS, question=NOTES)
+        talk(screen.right, TRAVEL_SAYS, Finished("stop", 31, 19, 92.0, 38.4, 0.0, 372_000_000), question=NOTES)
         screen.left.chat_log.focus()
 
     return act

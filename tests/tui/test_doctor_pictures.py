@@ -24,7 +24,7 @@ DISK = Finding("disk", "ok", "120.0 GB free at /srv/edge (next run: 1.5 GB); rec
 FINE = checks(PYTHON, ENGINE, BUILD, GPU, FLAVOUR, DISK)
 AMISS = checks(
     PYTHON,
-    Finding("engine", "problem", "No Docker engine answers here.", "Start it (`systemctl start docker`), or use `--engine local`."),
+    Finding("engine", "problem", "No Docker engine answers here.", "Start it (`systemctl start docker`), or choose the local engine."),
     BUILD,
     Finding("gpu", "problem", "nvidia-smi gives no answer within 15 s", "Reinstall the NVIDIA driver, or restart the machine."),
     FLAVOUR,

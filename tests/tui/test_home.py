@@ -311,3 +311,12 @@ async def test_the_machine_line_fits_with_graphics_processors(stage: Stage) -> N
         busy = Sample(0.4, 6_200_000_000, 16_000_000_000, 0.9, 70 << 30, 140 << 30)
         line.tell(busy, stage.bench.disk(stage.folder))
         await shows(pilot, "90% 75/150 GB", "120 GB free")
+
+
+async def test_a_stopped_run_has_worked_in_the_step_that_was_under_way_too(stage: Stage) -> None:
+    run = stage.add_run(age=900)
+    homes.done(run, "quantize", at=NOW - 800)
+    run.append(ev.StepStarted(at=NOW - 600, step="finetune-travel"))
+    run.append(ev.RunStopped(at=NOW - 535))
+    async with app_over(stage).run_test(size=SMALL) as pilot:
+        await shows(pilot, "worked for 3 min 19 s")

@@ -12,10 +12,12 @@ from tests.fakes import FakeImages
 from tests.tui.shelf import add_build, add_image, retag
 from tests.tui.stage import LARGE, SMALL, Stage, text_of, until
 from toolkit.core.engine import Image
+from toolkit.core.image_name import mark_of
 from toolkit.tui.messages import ShowImage
 from toolkit.tui.pace import Pace
 from toolkit.tui.screens.run import RunScreen
 from toolkit.tui.widgets.dialogs import AskText, Confirm
+from toolkit.tui.widgets.image_table import ImageTable
 from toolkit.tui.widgets.package_dialog import PackageDialog
 
 OLD, NEW = "edge-toolkit/travel-cpu:0001", "edge-toolkit/travel-cpu:0004"
@@ -52,8 +54,8 @@ async def test_an_image_tells_what_changed_since_the_one_before_it_and_what_a_de
         await opened(pilot, f"Since {OLD}: new adapter persona (23.3 MB)")
         shown = text_of(pilot.app)
         assert "A device with that image pulls up to 46.5 MB." in shown
-        rows = {line.split()[2]: line.split()[-2] for line in shown.splitlines() if line.startswith(("│ A p", "│ A t", "│ C c"))}
-        assert rows == {"persona": "new", "travel": "again", "configuration": "again"}
+        rows = {line[4:].split("  ")[0]: line.split()[-2] for line in shown.splitlines() if line.startswith(("│ A a", "│ C c"))}
+        assert rows == {"adapter persona": "new", "adapter travel": "again", "configuration": "again"}
 
 
 async def test_an_image_tells_its_run_its_recipe_and_its_smoke_answers(shelf: Stage) -> None:
@@ -114,8 +116,16 @@ async def test_an_engine_that_is_down_is_told_and_what_it_holds_comes_back_with_
     async with shelf.app().run_test(size=SMALL) as pilot:
         await opened(pilot, "The Docker engine does not answer.")
         assert "systemctl start docker" in text_of(pilot.app)
+        assert "What the engine holds is shown when it answers." in text_of(pilot.app) and "No images yet" not in text_of(pilot.app)
         shelf.is_engine_down = False
         await until(pilot, lambda: NEW in text_of(pilot.app) and "does not answer" not in text_of(pilot.app))
+
+
+async def test_a_list_that_was_empty_has_the_keys_once_it_is_filled(stage: Stage) -> None:
+    async with stage.app(Pace("quick", 0.05, 0.05)).run_test(size=SMALL) as pilot:
+        await opened(pilot, "No images yet")
+        add_image(stage, 1)
+        await until(pilot, lambda: "Images 1" in text_of(pilot.app) and pilot.app.focused is pilot.app.screen.query_one(ImageTable))
 
 
 async def test_a_filter_narrows_the_list_and_escape_widens_it(shelf: Stage) -> None:
@@ -164,8 +174,61 @@ async def test_a_memory_limit_that_is_too_small_is_not_taken(stage: Stage) -> No
         await pilot.press("p")
         await until(pilot, lambda: isinstance(pilot.app.screen, PackageDialog))
         await pilot.press("tab", "1", "enter")
-        await until(pilot, lambda: "At least 64 MB" in text_of(pilot.app))
+        await until(pilot, lambda: "a whole number of MB from 64 to 1048576" in text_of(pilot.app))
         assert stage.bench.runs()[-1].kind == "build"
+
+
+async def test_a_memory_limit_in_letters_is_refused_at_its_field_not_dropped(stage: Stage) -> None:
+    add_build(stage)
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await opened(pilot, "No images yet")
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PackageDialog))
+        await pilot.press("tab", *"abc", "enter")
+        await until(pilot, lambda: "a whole number of MB" in text_of(pilot.app))
+        field = pilot.app.screen.query_one(Input)
+        assert field.has_class("-invalid") and field.has_focus and field.value == "abc"
+        assert stage.bench.runs()[-1].kind == "build"
+
+
+async def test_where_another_home_has_the_name_the_dialog_and_the_run_tell_the_one_it_gets(stage: Stage) -> None:
+    build = add_build(stage)
+    add_image(stage, 1, home="0123abcd")
+    tag = f"{OLD}-{mark_of(stage.settings.runs)[:6]}"
+    async with stage.app().run_test(size=LARGE) as pilot:
+        await opened(pilot, "another home")
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PackageDialog) and f"this one is {tag}" in text_of(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: is_on_run(pilot, "0002-package-travel"))
+        options = stage.bench.run("2").request["steps"][0]["options"]
+        assert (options["build"], options["tag"]) == (build.id, tag) and OLD in options["note"]
+
+
+async def test_images_of_another_home_say_so_and_come_last(shelf: Stage) -> None:
+    add_image(shelf, 7, {"other": "o"}, recipe="aaa", home="0123abcd")
+    async with shelf.app().run_test(size=LARGE) as pilot:
+        await opened(pilot, "another home")
+        rows = text_of(pilot.app).splitlines()
+        place = {name: next(at for at, row in enumerate(rows) if name in row) for name in (NEW, OLD, "aaa-cpu:0007")}
+        assert place[NEW] < place[OLD] < place["aaa-cpu:0007"] and "another home" in rows[place["aaa-cpu:0007"]]
+        assert "another home" not in rows[place[OLD]]
+
+
+async def test_home_end_and_pages_go_through_a_long_list(stage: Stage) -> None:
+    for number in range(1, 31):
+        add_image(stage, number, {"travel": f"t{number}"}, age=1000 * number)
+    async with stage.app().run_test(size=SMALL) as pilot:
+        await opened(pilot, "Images 30")
+        table = pilot.app.screen.query_one(ImageTable)
+        await pilot.press("end")
+        await until(pilot, lambda: table.chosen.endswith(":0030") and "0030" in text_of(pilot.app))
+        await pilot.press("pageup")
+        await until(pilot, lambda: 0 < table.cursor_row < 29)
+        await pilot.press("home")
+        await until(pilot, lambda: table.chosen.endswith(":0001"))
+        await pilot.press("pagedown")
+        await until(pilot, lambda: 0 < table.cursor_row < 29)
 
 
 async def test_exporting_asks_for_the_file_and_starts_a_run(shelf: Stage, tmp_path: Path) -> None:
@@ -196,10 +259,11 @@ async def test_a_file_that_is_there_is_overwritten_only_when_told(shelf: Stage, 
 
 
 async def test_the_id_of_an_image_is_copied(shelf: Stage) -> None:
-    async with shelf.app().run_test(size=SMALL) as pilot:
+    async with shelf.app().run_test(size=SMALL, notifications=True) as pilot:
         await opened(pilot, f"Since {OLD}")
         await pilot.press("y")
         assert pilot.app.clipboard == shelf.images.known[NEW].id
+        await until(pilot, lambda: "Copied, if this terminal lets programs copy." in text_of(pilot.app))
 
 
 class Counting(FakeImages):

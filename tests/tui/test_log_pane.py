@@ -210,3 +210,14 @@ async def test_a_log_cut_short_or_deleted_under_it_does_no_harm(stage, run):
         (run.folder / "log.txt").unlink()
         await pilot.press("g", "G", "slash", "a", "enter")
         await until(pilot, sees(pilot, "begun anew"))
+
+
+async def test_escape_leaves_the_filter_before_it_leaves_the_run(stage, run):
+    async with logged(stage, run, *numbered(30)) as pilot:
+        await pilot.press("ampersand", *"9 of", "enter")
+        await until(pilot, sees(pilot, "3 of 30 lines", "Esc all lines"))
+        await pilot.press("escape")
+        await until(pilot, sees(pilot, "30 lines", "line 28 of the log"))
+        assert isinstance(pilot.app.screen, RunScreen)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, RunScreen))

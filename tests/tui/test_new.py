@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
 from tests.cli.desk import RECIPE, write_project, write_rows
+from tests.fakes import FakeEngine, FakeImages
 from tests.tui.stage import LARGE, SMALL, Stage, text_of, until
+from toolkit.core.engine import Image
 from toolkit.core.recipe_text import sample_recipe
+from toolkit.core.run import Run
 from toolkit.tui.messages import EditRecipe
 from toolkit.tui.screens.new import NewRunScreen
+from toolkit.tui.screens.run import RunScreen
 from toolkit.tui.widgets.toggles import Tick
 
 COMMENTED = RECIPE.replace("[model]", "[finetune]\nrank = 8   # small\n\n[model]  # the base")
@@ -37,7 +43,8 @@ async def new_run(stage: Stage, path: Path | None = None, size: tuple[int, int] 
         pilot.app.post_message(EditRecipe(str(path))) if path else await pilot.press("2")
         await until(pilot, lambda: isinstance(pilot.app.screen, NewRunScreen) and pilot.app.screen.draft.text)
         screen = pilot.app.screen
-        await until(pilot, lambda: screen.draft.path == (path or sample_recipe(stage.settings)))
+        await until(pilot, lambda: screen.draft.path == (path or sample_recipe(stage.settings)) and list(screen.form.rows()))
+        await until(pilot, lambda: screen.recipe or screen.problems)
         yield pilot, screen
 
 
@@ -96,10 +103,10 @@ async def test_an_emptied_field_has_its_default_again(stage: Stage, recipe: Path
 async def test_an_impossible_value_is_told_at_its_field_by_its_line_and_its_bounds_below(stage: Stage, recipe: Path) -> None:
     async with new_run(stage, recipe, SMALL) as (pilot, screen):
         await type_into(pilot, screen, ("finetune", "rank"), "0")
-        await until(pilot, lambda: "greater than or equal to 1" in told_at(screen, "finetune", "rank"))
+        await until(pilot, lambda: "a whole number from 1 to 512; got 0" in told_at(screen, "finetune", "rank"))
         assert told_at(screen, "finetune", "rank").startswith("line 5:")
         assert "recipe.toml:5: 'finetune.rank'" in text_of(pilot.app)
-        assert "whole number 1 to 512" in text_of(pilot.app)
+        assert "A whole number from 1 to 512." in text_of(pilot.app)
         await pilot.press("backspace", "4")
         await until(pilot, lambda: not told_at(screen, "finetune", "rank") and not screen.problem_bar.told)
 
@@ -107,13 +114,13 @@ async def test_an_impossible_value_is_told_at_its_field_by_its_line_and_its_boun
 async def test_what_is_no_number_stays_as_typed_and_does_not_start(stage: Stage, recipe: Path) -> None:
     async with new_run(stage, recipe) as (pilot, screen):
         await type_into(pilot, screen, ("finetune", "rank"), "many")
-        await until(pilot, lambda: "'many' is no whole number" in told_at(screen, "finetune", "rank"))
+        await until(pilot, lambda: "a whole number from 1 to 512; got 'many'" in told_at(screen, "finetune", "rank"))
         assert screen.toml.text == COMMENTED
         await type_into(pilot, screen, ("finetune", "alpha"), "3")
         await until(pilot, lambda: "alpha = 3.0" in screen.toml.text)
         assert screen.form.row_of(("finetune", "rank")).query_one(Input).value == "many"
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: "no whole number" in screen.problem_bar.told)
+        await until(pilot, lambda: "Nothing is started." in screen.problem_bar.told)
         assert not stage.engine.starts
 
 
@@ -361,3 +368,150 @@ async def test_every_page_is_reached_by_its_letter(stage: Stage, recipe: Path) -
         for letter, words in {"t": "# small", "o": "HfModel", "d": "record 1", "p": "5 of 5 steps", "f": "── Model"}.items():
             await pilot.press(letter)
             await until(pilot, lambda words=words: words in text_of(pilot.app))
+
+
+class SlowImages(FakeImages):
+    """It has the build image, but does not say so until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.gate = Event(), Event()
+
+    def find(self, reference: str) -> Image | None:
+        self.asked.set()
+        self.gate.wait()
+        return Image("sha256:build", (reference,), 1, "")
+
+
+@pytest.fixture
+def slow_stage(stage: Stage) -> Iterator[Stage]:
+    """A start stops at the engine until the gate opens."""
+    stage.images = SlowImages()
+    stage.engine.name = "docker"
+    yield stage
+    stage.images.gate.set()
+
+
+async def test_a_start_that_was_given_up_starts_nothing_however_late(slow_stage: Stage, recipe: Path) -> None:
+    async with new_run(slow_stage, recipe, SMALL) as (pilot, screen):
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "nothing is started then" in text_of(pilot.app))
+        await until(pilot, slow_stage.images.asked.is_set)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        slow_stage.images.gate.set()
+        await asyncio.get_running_loop().shutdown_default_executor()  # until every thread has ended
+        assert not slow_stage.bench.runs() and not slow_stage.engine.starts
+
+
+async def test_escape_is_not_offered_once_the_run_is_being_made(stage: Stage, recipe: Path) -> None:
+    class Slow(FakeEngine):
+        def start(self, run: Run, lock: int) -> None:
+            gate.wait()
+            super().start(run, lock)
+
+    gate, stage.engine = Event(), Slow()
+    try:
+        async with new_run(stage, recipe, SMALL) as (pilot, screen):
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: "The run is being made" in text_of(pilot.app))
+            await pilot.press("escape")
+            assert "The run is being made" in text_of(pilot.app) and "Esc: give it up" not in text_of(pilot.app)
+            gate.set()
+            await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+            assert stage.engine.starts
+    finally:
+        gate.set()
+
+
+async def test_a_second_run_of_a_recipe_that_is_running_is_asked_about(stage: Stage, recipe: Path) -> None:
+    stage.drive(stage.add_run(name="small"))
+    async with new_run(stage, recipe, SMALL) as (pilot, screen):
+        await pilot.press("ctrl+r")
+        await until(
+            pilot, lambda: "Start another run of small?" in text_of(pilot.app) and "0001-build-small is a run" in text_of(pilot.app)
+        )
+        await pilot.press("n")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        assert len(stage.bench.runs()) == 1
+
+
+async def test_what_is_typed_while_the_recipe_is_read_again_stays_in_the_field(stage: Stage, recipe: Path) -> None:
+    async with new_run(stage, recipe) as (pilot, screen):
+        await type_into(pilot, screen, ("finetune", "rank"), "")
+        box = screen.form.row_of(("finetune", "rank")).query_one(Input)
+        await until(pilot, lambda: screen._typed)
+        with box.prevent(Input.Changed):
+            box.value = "7"  # typed, and its message still under way
+        await screen.flush()
+        assert box.value == "7" and "rank" not in screen.draft.text
+
+
+async def test_saving_under_another_name_leaves_the_cursor_behind_the_longer_path(stage: Stage) -> None:
+    async with new_run(stage) as (pilot, screen):
+        box = screen.form.row_of(("adapters", 0, "train")).query_one(Input)
+        box.focus()
+        await until(pilot, lambda: box.has_focus)
+        await pilot.press("end")
+        await screen.save_as("mine")
+        await until(pilot, lambda: box.value.startswith("/"))
+        assert box.cursor_position == len(box.value)
+
+
+async def test_quitting_asks_about_changes_that_are_not_saved(stage: Stage, recipe: Path) -> None:
+    async with new_run(stage, recipe, SMALL) as (pilot, screen):
+        await type_into(pilot, screen, ("finetune", "rank"), "5")
+        await until(pilot, lambda: screen.draft.is_changed)
+        await pilot.press("ctrl+q", "ctrl+q")
+        await until(pilot, lambda: "recipe.toml has unsaved changes" in text_of(pilot.app).replace("\n", " "))
+        await pilot.press("enter")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        await pilot.press("ctrl+q", "y")
+        await until(pilot, lambda: not pilot.app.is_running)
+
+
+async def test_quitting_asks_nothing_where_nothing_would_be_lost(stage: Stage, recipe: Path) -> None:
+    async with new_run(stage, recipe, SMALL) as (pilot, _):
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not pilot.app.is_running)
+
+
+async def test_the_plan_is_made_anew_when_one_comes_back_to_it(stage: Stage, recipe: Path) -> None:
+    async with new_run(stage, recipe, SMALL) as (pilot, screen):
+        await pilot.press("p")
+        await until(pilot, lambda: "5 of 5 steps run" in text_of(pilot.app) and "gone" not in text_of(pilot.app))
+        await pilot.press("6")
+        await until(pilot, lambda: pilot.app.screen is not screen)
+        (stage.settings.cache / "environment" / "entry").mkdir(parents=True)
+        (stage.settings.cache / "environment" / "entry" / "key.json").write_text("{}")
+        await pilot.press("2")
+        await until(pilot, lambda: "maybe cached" in text_of(pilot.app))
+
+
+async def test_the_plan_names_the_build_image_that_has_to_be_built_first(stage: Stage, recipe: Path) -> None:
+    stage.engine.name = "docker"
+    async with new_run(stage, recipe, SMALL) as (pilot, _):
+        await pilot.press("p")
+        await until(pilot, lambda: "The build image is built first" in text_of(pilot.app))
+
+
+async def test_a_start_of_a_wrong_recipe_goes_to_the_first_wrong_field(stage: Stage, recipe: Path) -> None:
+    recipe.write_text(COMMENTED.replace("rank = 8", "rank = 0"))
+    async with new_run(stage, recipe, SMALL) as (pilot, screen):
+        await pilot.press("t", "ctrl+r")
+        await until(pilot, lambda: screen.form.row_of(("finetune", "rank")).has_focus_within)
+        assert "Nothing is started." in text_of(pilot.app) and "got 0" in told_at(screen, "finetune", "rank")
+
+
+async def test_a_start_of_what_is_no_toml_goes_to_its_line(stage: Stage, recipe: Path) -> None:
+    async with new_run(stage, recipe, SMALL) as (pilot, screen):
+        await write_toml(pilot, screen, COMMENTED.replace("rank = 8", "rank = = 8"))
+        await pilot.press("f", "ctrl+r")
+        await until(pilot, lambda: screen.toml.has_focus and screen.toml.cursor_location == (4, 0))
+
+
+async def test_defaults_do_not_look_like_values_and_a_checklist_says_how_it_is_ticked(stage: Stage, recipe: Path) -> None:
+    async with new_run(stage, recipe) as (pilot, screen):
+        assert screen.form.row_of(("finetune", "alpha")).query_one(Input).placeholder == "default: 32.0"
+        screen.form.row_of(("devices",)).take_focus()
+        await until(pilot, lambda: "Space ticks one" in text_of(pilot.app))

@@ -65,7 +65,7 @@ async def wrong(pilot: Pilot) -> None:
     box = pilot.app.screen.form.row_of(("finetune", "rank")).query_one(Input)
     box.focus()
     await pilot.press("end", "ctrl+u", "9", "9", "9")
-    await until(pilot, lambda: "less than or equal to 512" in text_of(pilot.app))
+    await until(pilot, lambda: "from 1 to 512; got 999" in text_of(pilot.app))
 
 
 async def choosing(pilot: Pilot) -> None:

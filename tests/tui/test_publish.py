@@ -13,8 +13,9 @@ from tests.tui.shelf import add_image
 from tests.tui.stage import LARGE, NOW, SMALL, Stage, text_of, until
 from toolkit.core import events as ev
 from toolkit.core.run import Run
-from toolkit.tui.messages import Publish
+from toolkit.tui.messages import Publish, ShowRun
 from toolkit.tui.screens.publish import PublishScreen
+from toolkit.tui.screens.run import RunScreen
 from toolkit.tui.widgets.publish_form import PublishForm
 
 OLD, NEW = "edge-toolkit/travel-cpu:0001", "edge-toolkit/travel-cpu:0004"
@@ -89,7 +90,7 @@ async def test_a_wrong_password_is_told_and_the_cursor_is_where_to_put_it_right(
     async with shelf.app().run_test(size=SMALL) as pilot:
         await filled(pilot, registry, "wrong")
         await pilot.press("ctrl+l")
-        await until(pilot, lambda: "refused the credentials" in text_of(pilot.app))
+        await until(pilot, lambda: "refused user and password" in text_of(pilot.app))
         assert form(pilot).password.has_focus and form(pilot).password.has_class("-invalid")
         form(pilot).password.value = "not-a-secret"
         await pilot.press("enter")
@@ -128,6 +129,7 @@ async def test_a_push_shows_every_layer_as_it_goes(shelf: Stage, registry: Paper
         await filled(pilot, registry)
         run = await pushing(pilot, shelf, ev.StepProgress(step="push", at=NOW, done=40e6, total=123e6, unit="bytes", parts=PARTS))
         await until(pilot, lambda: "moving" in row(pilot, "model"))
+        assert "Pushing 40.0 MB of at most 123.0 MB" in text_of(pilot.app)
         assert "there" in row(pilot, "runtime 1") and "waiting" in row(pilot, "adapter travel")
         assert 0 < row(pilot, "model").count("█") < row(pilot, "runtime 1").count("█")
         later = {**PARTS, "model": [100e6, 100e6], "adapter travel": [11e6, 23e6]}
@@ -165,11 +167,43 @@ async def test_a_push_the_registry_refused_points_at_the_password_and_goes_on_wi
         denied = ev.StepFailed(step="push", error="The registry refused the credentials.", hint="Give others.", cause="RegistryDenied")
         run = await pushing(pilot, shelf, denied)
         shelf.engine.dies(run, 1)
-        await until(pilot, lambda: "refused the credentials" in text_of(pilot.app) and form(pilot).password.has_focus)
+        await until(pilot, lambda: "refused user and password" in text_of(pilot.app) and form(pilot).password.has_focus)
+        assert "Type the password again, ^r goes on." in text_of(pilot.app) and "Give others." not in text_of(pilot.app)
         form(pilot).password.value = "not-a-secret"
         await pilot.press("ctrl+r")
         await until(pilot, lambda: shelf.engine.starts == [run.id, run.id])
         await until(pilot, lambda: "running" in text_of(pilot.app))
+
+
+async def test_after_a_failure_no_layer_waits(shelf: Stage, registry: PaperRegistry) -> None:
+    async with shelf.app().run_test(size=SMALL) as pilot:
+        await filled(pilot, registry)
+        gone = ev.StepFailed(step="push", error="The registry went away.", hint="Wait.", cause="PublishError")
+        await pushing(pilot, shelf, ev.StepProgress(step="push", at=NOW, done=40e6, total=123e6, unit="bytes", parts=PARTS), gone)
+        await until(pilot, lambda: "The registry went away." in text_of(pilot.app) and "not sent" in row(pilot, "model"))
+        assert "there" in row(pilot, "runtime 1") and "not sent" in row(pilot, "adapter travel")
+
+
+async def test_escape_leads_back_to_the_images_it_was_asked_from(shelf: Stage) -> None:
+    async with shelf.app().run_test(size=SMALL) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: "Since" in text_of(pilot.app))
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PublishScreen) and form(pilot).image == NEW)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: "3[Images]" in text_of(pilot.app))
+
+
+async def test_escape_leads_back_to_the_run_it_was_asked_from_and_from_there_to_the_runs(shelf: Stage) -> None:
+    async with shelf.app().run_test(size=SMALL) as pilot:
+        pilot.app.screen.post_message(ShowRun("0002-package-travel"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+        pilot.app.screen.post_message(Publish(NEW))
+        await until(pilot, lambda: isinstance(pilot.app.screen, PublishScreen) and form(pilot).image == NEW)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and pilot.app.screen.run_id == "0002-package-travel")
+        await pilot.press("escape")
+        await until(pilot, lambda: "1[Runs]" in text_of(pilot.app) and not isinstance(pilot.app.screen, RunScreen))
 
 
 async def test_a_push_to_another_place_is_another_run(shelf: Stage, registry: PaperRegistry) -> None:

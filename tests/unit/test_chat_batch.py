@@ -9,8 +9,10 @@ import pytest
 
 from toolkit.core.batch import Prompt, Result, as_line, read_prompts, summaries
 from toolkit.core.chat import Finished, Sampling, Turn
+from toolkit.core.engine import Exit, Server
+from toolkit.core.serving import Limits, Serving
 from toolkit.core.transcript import Talk, as_markdown, default_place, figures, save
-from toolkit.errors import DataError, ToolkitError
+from toolkit.errors import DataError, ModelOutOfMemory, ToolkitError
 
 FINISHED = Finished("stop", 10, 20, 1500.0, 40.0, 2500.0, 371_000_000)
 
@@ -55,12 +57,13 @@ def test_a_transcript_says_with_what_and_how(tmp_path: Path) -> None:
     assert "- image: `sha256:abc`" in page and "- limits: 2048 MB, 2 CPUs" in page and "- system prompt: Be brief." in page
     assert "> # not a heading\n> of ours\n\nAn **answer**." in page
     assert "temperature 0.7, top-p 0.9, at most 64 tokens, seed 3" in page
-    assert "first token 1.5 s, 40.0 tokens/s, 20 tokens, 371.0 MB, waited 2.5 s, stop" in page
+    assert "first token 1.5 s, 40.0 tokens/s, 20 tokens, 371.0 MB, waited 2.5 s, complete" in page
 
 
 def test_figures_that_are_not_known_are_left_out() -> None:
-    assert figures(Finished("stopped", 0, 0, 0.0, 0.0)) == "stopped"
-    assert figures(Finished("stop", 3, 2, 50.0, 10.0), is_short=True) == "first 50 ms, 10.0 tok/s, 2 tok, stop"
+    assert figures(Finished("stopped", 0, 0, 0.0, 0.0)) == "stopped by you"
+    assert figures(Finished("stop", 3, 2, 50.0, 10.0)) == "first token 50 ms, 10.0 tokens/s, 2 tokens, complete"
+    assert figures(Finished("length", 3, 256, 50.0, 10.0)) == "first token 50 ms, 10.0 tokens/s, cut at 256 tokens"
 
 
 def test_a_transcript_is_written_whole_or_the_reason_told(tmp_path: Path) -> None:
@@ -69,3 +72,21 @@ def test_a_transcript_is_written_whole_or_the_reason_told(tmp_path: Path) -> Non
     assert place.parent == tmp_path / "chats" and place.read_text() == "text" and place.name.endswith("edge-toolkit-travel-cpu-0001.md")
     with pytest.raises(ToolkitError, match="cannot be written"):
         save(place / "below", "text")
+
+
+def test_a_file_that_is_not_there_is_named_once_and_plainly(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as told:
+        read_prompts(tmp_path / "missing.txt")
+    assert told.value.message == f"There is no file {tmp_path / 'missing.txt'}."
+
+
+def test_a_model_that_does_not_even_load_is_not_to_be_asked_less(tmp_path: Path) -> None:
+    class Killed:
+        def ended(self, server: Server) -> Exit:
+            return Exit(137, True)
+
+    served = Serving(Killed(), Server(tmp_path / "s", "1"), Limits(300, 2), 421)
+    with pytest.raises(ModelOutOfMemory) as told:
+        served.wait_until_ready()
+    assert "need about 421 MB" in told.value.hint and "shorten" not in told.value.hint
+    assert "shorten" in served.why_it_broke_off("gone").hint

@@ -45,4 +45,4 @@ def test_an_engine_that_is_not_there_is_told_with_the_way_out(host, monkeypatch)
     monkeypatch.setenv("DOCKER_HOST", host)
     with pytest.raises(EngineMissing) as raised:
         connect()
-    assert "--engine local" in raised.value.hint
+    assert "choose the local engine" in raised.value.hint

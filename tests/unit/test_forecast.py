@@ -96,10 +96,12 @@ def test_a_deleted_run_is_not_forgotten_once_it_was_looked_at(desk):
     assert states(desk) == dict.fromkeys(STEPS, CACHED)
 
 
-def test_a_deleted_run_that_nobody_looked_at_is_told_of(desk):
+def test_steps_of_a_deleted_run_that_nobody_looked_at_may_be_cached_and_are(desk):
     cached_in_a_run(desk)
     shutil.rmtree(desk.run().folder)
     assert "8 steps of runs that are gone" in plan(desk)["notes"][0]
+    assert set(states(desk).values()) == {UNKNOWN}
+    assert set(cached_in_a_run(desk).values()) == {True}
 
 
 def test_other_options_run_and_take_the_time_of_steps_of_their_kind(desk):

@@ -31,7 +31,6 @@ def test_layers_are_named_by_the_images_history_base_first():
     layers = image(MODEL, adapter("travel", "t"), configuration())
     assert [layer.name for layer in layers] == ["runtime 1", "runtime 2", "model", "adapter travel", "configuration"]
     assert [layer.group for layer in layers] == ["runtime", "runtime", "model", "adapter", "configuration"]
-    assert [layer.title for layer in layers] == ["runtime", "runtime", "base model", "travel", "configuration"]
 
 
 def test_a_layer_that_is_not_ours_is_named_by_its_place():
@@ -42,7 +41,7 @@ def test_a_layer_that_is_not_ours_is_named_by_its_place():
 
 def test_an_adapter_called_like_a_group_stays_an_adapter():
     [layer] = image(adapter("model", "t"), runtime=[])
-    assert (layer.group, layer.title) == ("adapter", "model")
+    assert (layer.group, layer.name) == ("adapter", "adapter model")
 
 
 def test_an_image_that_is_not_there_has_no_layers():

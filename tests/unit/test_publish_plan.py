@@ -175,8 +175,23 @@ def test_a_push_tells_every_layer_by_name_and_what_is_there_is_whole():
     tally = publishing.PushTally(named(3))
     tally.took(PushProgress("000000000000", "Layer already exists"))
     tally.took(PushProgress("000000000001", "Pushing", 30, 120))
-    assert tally.parts() == {"layer 0": [100, 100], "layer 1": [30, 120], "layer 2": [0, 100]}
-    assert (tally.done, tally.total, tally.count()) == (30, 120, 1)
+    assert tally.parts() == {"layer 0": [100, 100], "layer 1": [25, 100], "layer 2": [0, 100]}
+    assert (tally.done, tally.total, tally.count()) == (25, 200, 1)
+
+
+def test_what_a_push_moves_at_most_is_known_from_the_start_and_never_grows():
+    tally, totals = publishing.PushTally(named(3)), []
+    for step in (
+        PushProgress("000000000001", "Pushing", 30, 120),
+        PushProgress("000000000000", "Layer already exists"),
+        PushProgress("000000000002", "Pushing", 90, 90),
+        PushProgress("000000000001", "Pushed"),
+        PushProgress("000000000002", "Pushed"),
+    ):
+        tally.took(step)
+        totals.append((tally.done, tally.total))
+    assert totals == [(25, 300), (25, 200), (125, 200), (200, 200), (200, 200)]
+    assert tally.bytes_read == 210
 
 
 def test_a_layer_the_engine_calls_otherwise_is_told_by_that_name():

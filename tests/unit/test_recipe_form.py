@@ -37,16 +37,16 @@ def test_a_new_key_of_a_recipe_appears_by_itself():
         stirring: Stirring = Stirring()
 
     found = {field.place: field for section in sections(Newer) for field in section.fields}
-    assert str(found["evaluate", "patience"].bounds) == "0 to below 1"
-    assert found["stirring", "speed"].limits == "whole number above 0, up to 9"
+    assert str(found["evaluate", "patience"].bounds) == "from 0 to below 1"
+    assert found["stirring", "speed"].limits == "a whole number above 0, up to 9"
     assert found["stirring", "way"].choices == ("left", "right")
 
 
 def test_bounds_and_defaults_are_the_recipes_own():
     rank = field("finetune", "rank")
-    assert (rank.kind, rank.limits, rank.default) == ("number", "whole number 1 to 512", Finetune().rank)
-    assert field("finetune", "alpha").limits == "number above 0"
-    assert field("finetune", "max_steps").limits == "whole number 0 or more"
+    assert (rank.kind, rank.limits, rank.default) == ("number", "a whole number from 1 to 512", Finetune().rank)
+    assert field("finetune", "alpha").limits == "a number above 0"
+    assert field("finetune", "max_steps").limits == "a whole number 0 or more"
 
 
 def test_each_kind_of_value_has_its_kind_of_field():
@@ -101,9 +101,9 @@ def test_what_is_shown_is_read_back_as_the_same(value):
 @pytest.mark.parametrize(
     ("place", "text", "told"),
     [
-        (("finetune", "rank"), "many", "'many' is no whole number; whole number 1 to 512"),
-        (("finetune", "rank"), "1.5", "is no whole number"),
-        (("finetune", "alpha"), "x", "'x' is no number; number above 0"),
+        (("finetune", "rank"), "many", "a whole number from 1 to 512; got 'many'"),
+        (("finetune", "rank"), "1.5", "a whole number from 1 to 512; got"),
+        (("finetune", "alpha"), "x", "a number above 0; got 'x'"),
         (("adapters", "finetune"), "epochs 2", "not TOML"),
         (("adapters", "train"), '"open', "not TOML"),
     ],

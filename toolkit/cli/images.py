@@ -49,8 +49,12 @@ def images_command(as_json: bool) -> None:
     if not rows:
         say("No images yet. Make one: edge package last")
         return
-    cells = [(r.reference, r.device, r.recipe, r.adapters or "-", as_size(r.bytes), r.run, r.identity[:19]) for r in rows]
+    cells = [(r.reference, r.device, r.recipe, r.adapters or "-", as_size(r.bytes), _made_by(r), r.identity[:19]) for r in rows]
     table(["image", "device", "recipe", "adapters", "size", "build", "id"], cells, right=["size"])
+
+
+def _made_by(row) -> str:
+    return f"{row.run} (another home)" if row.is_strange else row.run
 
 
 @click.command(

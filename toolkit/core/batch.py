@@ -50,12 +50,22 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        raise DataError(f"{path} cannot be read: {exc}.", "Give a text file in UTF-8.") from exc
+        raise DataError(_why_unread(path, exc), "Give a text file in UTF-8.") from exc
     read = _from_json if path.suffix == ".jsonl" else lambda path, number, line: line.strip()
     prompts = tuple(Prompt(number, read(path, number, line)) for number, line in enumerate(lines, 1) if line.strip())
     if not prompts:
         raise DataError(f"{path} holds no prompt.", "Write one prompt a line, or JSON objects with `prompt` in a .jsonl file.")
     return prompts
+
+
+def _why_unread(path: Path, exc: OSError | UnicodeDecodeError) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return f"There is no file {path}."
+    if isinstance(exc, IsADirectoryError):
+        return f"{path} is a folder, not a file."
+    if isinstance(exc, OSError):
+        return f"{path} cannot be read: {(exc.strerror or 'no such place').lower()}."
+    return f"{path} is not a text in UTF-8."
 
 
 def _from_json(path: Path, number: int, line: str) -> str:
@@ -110,6 +120,18 @@ def _ask(conversation: Conversation, prompt: Prompt, model: Model, sampling: Sam
 def as_line(result: Result) -> str:
     """A result as one line of JSON."""
     return json.dumps(dataclasses.asdict(result), ensure_ascii=False)
+
+
+def as_table(results: Iterable[Result]) -> str:
+    """For a spreadsheet: one line a result, columns parted by tabs."""
+    rows = [("line", "model", "tokens", "tokens/s", "prompt", "answer"), *map(_cells, results)]
+    return "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    taken = result.figures
+    numbers = (str(taken.tokens), f"{taken.tokens_per_second:.1f}") if taken else ("-", "-")
+    return (str(result.line), result.model, *numbers, result.prompt, result.answer if taken else f"! {result.problem}")
 
 
 def as_lines(results: Iterable[Result]) -> str:

@@ -15,8 +15,7 @@ from toolkit.core.basemodel import model_folder
 from toolkit.core.dataset import DatasetReport, check_dataset
 from toolkit.core.device import Device
 from toolkit.core.files import as_size, free_bytes, sha256_of
-from toolkit.core.forecast import notes_for
-from toolkit.core.images import OwnImage
+from toolkit.core.forecast import missing_image, notes_for
 from toolkit.core.modelcheck import ModelFacts, check_model
 from toolkit.core.plan import build_steps
 from toolkit.core.recipe import Adapter, Recipe, load
@@ -24,9 +23,11 @@ from toolkit.core.rows import Row, read_rows, split_rows
 from toolkit.core.run import Run, new_run
 from toolkit.core.tokens import TokenCounter, token_counter
 from toolkit.core.workbench import Workbench
-from toolkit.errors import DataError, DiskError
+from toolkit.errors import DataError, DiskError, ToolkitError
 
 Say = Callable[[str], None]
+MOST_ALIKE = 20
+"""Newest builds of a name that are asked whether they are being driven."""
 
 
 @dataclass(frozen=True)
@@ -153,20 +154,36 @@ def require_room(home: Path, needed: int) -> None:
         )
 
 
-def start_build(bench: Workbench, prepared: Prepared, say: Say) -> Run:
+def start_build(bench: Workbench, prepared: Prepared, say: Say, before: Callable[[], None] = lambda: None) -> Run:
     """Write the run's request and data, and let the engine drive it.
+
+    `before` is called right before the run is made. What it or `say` raises ends everything, and no run is left.
 
     Raises:
         EngineError: no engine, no build environment, or the build image could not be made.
     """
     engine = bench.build_engine(bench.settings.engine)
-    if engine.name == "docker" and not bench.settings.build_image:
-        for line in OwnImage("build", "cpu").ensure(bench.settings, bench.image_engine()):
+    if image := missing_image(bench):
+        for line in image.ensure(bench.settings, bench.image_engine()):
             say(line)
+    before()
     bench.settings.cache.mkdir(parents=True, exist_ok=True)
     run = new_run(bench.settings.runs, "build", prepared.recipe.name, lambda folder: _request(bench, prepared, engine.name, folder))
     lifecycle.start(engine, run)
     return run
+
+
+def driven_alike(bench: Workbench, recipe: Recipe) -> list[Run]:
+    """The builds of a recipe of this name that are being driven now."""
+    named = [run for run in bench.runs() if run.id.partition("-")[2] == f"build-{recipe.name}"]
+    return [run for run in named[-MOST_ALIKE:] if _is_driven(bench, run)]
+
+
+def _is_driven(bench: Workbench, run: Run) -> bool:
+    try:
+        return not run.state().has_ending and lifecycle.is_driven(bench.engine_of(run), run)
+    except ToolkitError:
+        return False  # one that cannot be read forbids nothing
 
 
 def _request(bench: Workbench, prepared: Prepared, engine: str, folder: Path) -> dict:

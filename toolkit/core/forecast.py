@@ -3,8 +3,9 @@
 Only the build program knows a step's key in the cache, for it depends on versions inside its environment. So each request
 notes, for each step, a key of our own: the same things seen from outside (kind, options, content of the data, the model's
 files, keys of the steps before it, the environment). A step with the same key as a step of an earlier run is in the cache
-where that step's entry still is, whole. A step that differs from all earlier ones has to run. What lies between, such as the same step
-asked for in another environment, is said to be unknown. What was learnt of runs is kept beside the cache, so that deleting a run forgets nothing.
+where that step's entry still is, whole. A step that differs from all earlier ones has to run. What lies between is said to be unknown,
+such as the same step asked for in another environment, or any other step while the cache holds some of runs that are gone.
+What was learnt of runs is kept beside the cache, so that deleting a run forgets nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ CACHED, RUNS, UNKNOWN = "cached", "run", "unknown"
 STATES = {CACHED: "from cache", RUNS: "runs", UNKNOWN: "maybe cached"}
 MEMORY_FILE = "steps.json"
 """In the cache: what finished steps of all runs were asked for, where they lie, how long they took."""
+IMAGE_NOTE = "The build image is built first: once, a few minutes, about 2 GB."
 LOOKED_AT = 200
 """Newest builds whose steps are learnt from."""
 
@@ -180,9 +182,30 @@ def look_ahead(bench: Workbench, steps: list[dict], contents: Mapping[str, str],
     told = tuple(_forecast(step, keys.get(step["name"]), known, settings.cache) for step in steps)
     lost = _entries(settings.cache) - {one.entry for one in known}
     if lost and any(step.state == RUNS for step in told):
-        notes.append(f"The cache holds {len(lost)} steps of runs that are gone; a step said to run may come from there.")
+        notes.append(f"The cache holds {len(lost)} steps of runs that are gone; these here may be among them.")
+        told = tuple(replace(step, state=UNKNOWN) if step.state == RUNS else step for step in told)
+    notes += _image_note(bench)
     needed = room({step.kind for step in told if step.state != CACHED})
     return Forecast(told, needed, free_bytes(settings.home), tuple(notes))
+
+
+def missing_image(bench: Workbench) -> OwnImage | None:
+    """The build image, where the engine needs ours and does not have it yet.
+
+    Raises:
+        EngineMissing: the engine does not answer.
+    """
+    if bench.settings.build_image or bench.build_engine(bench.settings.engine).name != "docker":
+        return None
+    image = OwnImage("build", "cpu")
+    return None if bench.image_engine().find(image.tag(bench.settings)) else image
+
+
+def _image_note(bench: Workbench) -> list[str]:
+    try:
+        return [IMAGE_NOTE] if missing_image(bench) else []
+    except (ToolkitError, OSError):
+        return []  # the environment's note says so
 
 
 def _environment(bench: Workbench, notes: list[str]) -> str:

@@ -28,12 +28,6 @@ class NamedLayer:
         """The first twelve digits of its id, as engines show it."""
         return self.diff_id.removeprefix("sha256:")[:12]
 
-    @property
-    def title(self) -> str:
-        """What stands beside a bar: layers of the runtime are one thing."""
-        titles = {"runtime": "runtime", "model": "base model", "adapter": self.name.removeprefix("adapter ")}
-        return titles.get(self.group, self.name)
-
 
 def layers_of(engine: ImageEngine, reference: str) -> tuple[NamedLayer, ...]:
     """The layers of an image, base first; none where the image is not there."""

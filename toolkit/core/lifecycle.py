@@ -77,7 +77,7 @@ def attach(engine: BuildEngine, run: Run, leave: Callable[[], bool] = lambda: Fa
 def settle(engine: BuildEngine, run: Run, grace_seconds: float = GRACE_SECONDS) -> RunState:
     """The run's state, after writing the ending of a run whose driver is gone. Twice is harmless."""
     state = run.state()
-    if state.has_ending or is_driven(engine, run) or _just_requested(state, grace_seconds):
+    if state.has_ending or is_driven(engine, run) or _just_requested(run, state, grace_seconds):
         return state
     try:
         with run.locked():
@@ -89,8 +89,16 @@ def settle(engine: BuildEngine, run: Run, grace_seconds: float = GRACE_SECONDS) 
     return run.state()
 
 
-def _just_requested(state: RunState, grace_seconds: float) -> bool:
-    return state.status == "requested" and time.time() - (state.requested_at or 0) < grace_seconds
+def _just_requested(run: Run, state: RunState, grace_seconds: float) -> bool:
+    return state.status == "requested" and time.time() - (state.requested_at or _made_at(run)) < grace_seconds
+
+
+def _made_at(run: Run) -> float:
+    """When its folder was made, of a run that has no event yet."""
+    try:
+        return run.folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _interruption(ended: Exit | None) -> ev.RunInterrupted:

@@ -119,6 +119,9 @@ class Roster:
     bench: Workbench
     looks: int = 0
     """How often it was looked at."""
+    seen: list[Row] = field(default_factory=list)
+    """At the last look, oldest first."""
+    seen_at: float = -1e9
     _known: dict[str, _Known] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -126,7 +129,13 @@ class Roster:
         """Every run there is, oldest first."""
         with self._reading:
             self.looks += 1
-            return self._rows()
+            self.seen = self._rows()
+            self.seen_at = time.monotonic()
+            return self.seen
+
+    def recent(self, seconds: float) -> list[Row]:
+        """The rows of the last look, where that is not longer ago; else look."""
+        return self.seen if time.monotonic() - self.seen_at < seconds else self.rows()
 
     def weigh(self, seconds: float = 0.2) -> bool:
         """Weigh folders that have changed, the newest runs first, for about so long; True where a row may have changed."""
@@ -226,9 +235,18 @@ def _row(known: _Known, taken: Taken, now: float) -> Row:
         ahead.eta_seconds,
         ahead.is_whole,
         age,
-        sum(step.seconds or 0 for step in state.steps.values()) if state.has_ending else None,
+        _worked(state) if state.has_ending else None,
         known.bytes,
         *_of_options(run),
+    )
+
+
+def _worked(state: RunState) -> float:
+    """Seconds that its steps took, with the one that was under way when it ended."""
+    ended = state.last_at or 0
+    return sum(
+        step.seconds or (max(ended - step.started_at, 0.0) if step.started_at and step.status != "finished" else 0.0)
+        for step in state.steps.values()
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from toolkit.core.run import RunState, StepState
+from toolkit.core.wording import is_telling
 
 Taken = Mapping[tuple[str, str], float]
 """Seconds by (recipe, step)."""
@@ -64,6 +65,6 @@ def _eta(state: RunState, before: Mapping[str, float | None], now: float) -> tup
 def _left(step: StepState, before: float | None, now: float) -> float | None:
     """Seconds until the step ends: as fast as so far, else as long as it took before."""
     passed = max(0.0, now - step.started_at) if step.started_at else 0.0
-    if step.total and step.done:
+    if step.total and step.done and is_telling(step, passed):
         return max(0.0, (step.total - step.done) * passed / step.done)
     return max(0.0, before - passed) if before is not None else None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from toolkit.core import chat, footprint
 from toolkit.core.device import Device, find
 from toolkit.core.engine import LABEL, ChatHost, Image, ImageEngine
 from toolkit.core.files import folder_bytes, write_json
+from toolkit.core.image_name import HOME, ImageName, image_name, mark_of
 from toolkit.core.images import OwnImage
 from toolkit.core.layers import Layer, LayerFile, folder_layer, image_archive
 from toolkit.core.run import Run
@@ -27,8 +29,8 @@ MOST_PARTS = 24
 """An event tells of no more layers than this."""
 
 
-def request(build: Run, device: Device, engine: str, memory_mb: int = 0) -> dict:
-    """What a packaging run is asked: which build, for which device, on which engine.
+def request(build: Run, device: Device, engine: str, memory_mb: int = 0, name: ImageName | None = None) -> dict:
+    """What a packaging run is asked: which build, for which device, on which engine, and how the image is called.
 
     Raises:
         RunError: the run is no build, is not finished, or made nothing for this device.
@@ -43,6 +45,7 @@ def request(build: Run, device: Device, engine: str, memory_mb: int = 0) -> dict
             f"It made: {known or 'no export'}; add the device to the recipe.",
         )
     recipe = build.request["recipe"]
+    name = name or image_name(recipe["name"], device.name, build.id, "", {})
     options = {
         "build": build.id,
         "build_folder": str(build.folder),
@@ -50,7 +53,8 @@ def request(build: Run, device: Device, engine: str, memory_mb: int = 0) -> dict
         "engine": engine,
         "memory_mb": memory_mb or device.memory_mb,
         "cpus": device.cpus,
-        "tag": f"edge-toolkit/{recipe['name']}-{device.name}:{build.id.split('-')[0]}",
+        "tag": name.tag,
+        "note": name.note,
         "question": SMOKE_QUESTION,
     }
     kinds = ["collect", "image", "smoke"] if engine == "docker" else ["collect", "smoke"]
@@ -123,6 +127,9 @@ def image(job: Job) -> dict[str, float]:
     """The runtime image with the model's layers on top, taken into the engine."""
     engine, settings = job.bench.image_engine(), job.bench.settings
     device = find(settings.devices, job.options["device"])
+    if note := job.options.get("note"):
+        job.log(note)
+    _check_free(engine, job.options["tag"], mark_of(settings.runs))
     runtime = OwnImage("runtime", device.accelerator)
     for line in runtime.ensure(settings, engine):
         job.log(line)
@@ -139,6 +146,13 @@ def image(job: Job) -> dict[str, float]:
     return {"bytes": packed.bytes, "runtime_bytes": base.bytes, "model_layers_bytes": own, "layers": len(packed.layers)}
 
 
+def _check_free(engine: ImageEngine, tag: str, mark: str) -> None:
+    """Another home may have taken the name since this run was asked for."""
+    there = engine.find(tag)
+    if there and there.labels.get(HOME, "") not in ("", mark):
+        raise EngineError(f"Another home has meanwhile made an image {tag}.", "Package the build again: it then gets another name.")
+
+
 def image_layers(content: Path) -> list[Layer]:
     """The model, each adapter, and the configuration: what changes rarely comes first."""
     adapters = sorted((content / "adapters").glob("*.onnx_adapter")) if (content / "adapters").is_dir() else []
@@ -151,11 +165,11 @@ def image_layers(content: Path) -> list[Layer]:
 
 def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:
     """Stream base + layers into the engine. An engine that wants the base's layers too gets them in a second try."""
-    sizes = {layer.name: layer.size for layer in layers}
+    sizes = {layer.name: (layer.size, sum(file.size for file in layer.files)) for layer in layers}
     try:
         engine.load(_counted(image_archive(base, layers, labels, tag), sizes, progress))
     except EngineError:
-        whole = {"runtime": base.bytes, **sizes}
+        whole = {"runtime": (base.bytes, base.bytes), **sizes}
         engine.load(_counted(image_archive(base, layers, labels, tag, engine.save(base.id)), whole, progress))
     packed = engine.find(tag)
     if packed is None or len(packed.layers) != len(base.layers) + len(layers):
@@ -163,20 +177,21 @@ def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: di
     return packed
 
 
-def _counted(archive, sizes: dict[str, int], progress):
-    total, done = sum(sizes.values()), 0
+def _counted(archive, sizes: Mapping[str, tuple[int, int]], progress):
+    """The archive as it goes by, told; `sizes`: bytes of each layer's tar, and of the files in it."""
+    total, done = sum(tar for tar, _ in sizes.values()), 0
     for chunk in archive:
         yield chunk
         done += len(chunk)
         progress(min(done, total), total, "bytes", "", _filled(sizes, done))
 
 
-def _filled(sizes: dict[str, int], done: int) -> dict[str, list[float]]:
-    """`[done, total]` of each layer when so many bytes have gone in, one layer after another."""
-    parts = {}
-    for name, size in list(sizes.items())[:MOST_PARTS]:
-        parts[name] = [max(0, min(done, size)), size]
-        done -= size
+def _filled(sizes: Mapping[str, tuple[int, int]], done: int) -> dict[str, list[float]]:
+    """`[done, total]` of each layer's files when so many bytes have gone in, one layer after another."""
+    parts: dict[str, list[float]] = {}
+    for name, (tar, files) in list(sizes.items())[:MOST_PARTS]:
+        parts[name] = [files * max(0, min(done, tar)) // (tar or 1), files]
+        done -= tar
     return parts
 
 
@@ -186,6 +201,7 @@ def _labels(job: Job, base: Image) -> dict[str, str]:
     config = json.loads((content / "device.json").read_text("utf-8"))
     return {
         f"{LABEL}.kind": "image",
+        HOME: mark_of(job.bench.settings.runs),
         f"{LABEL}.recipe": recipe["name"],
         f"{LABEL}.recipe.sha256": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
         f"{LABEL}.run": job.options["build"],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toolkit.core import device as devices
@@ -37,6 +37,8 @@ class Preview:
     problems: tuple[ToolkitError, ...]
     """What a run must not start with, apart from what the reports hold."""
     notes: tuple[str, ...]
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """What the run's data files would hold, by name."""
 
     @property
     def fatal(self) -> int:
@@ -74,7 +76,12 @@ def preview(
             problems.append(exc)
     contents = _contents(recipe, data, problems)
     plan = _plan(bench, recipe, facts, contents, problems)
-    return Preview(recipe, facts, data, plan, tuple(problems), tuple(notes))
+    return Preview(recipe, facts, data, plan, tuple(problems), tuple(notes), contents)
+
+
+def planned_anew(bench: Workbench, seen: Preview) -> Preview:
+    """The same look with the plan as runs and engines are now; the data is not read again."""
+    return replace(seen, forecast=_plan(bench, seen.recipe, seen.facts, dict(seen.contents), []))
 
 
 def plan_ahead(bench: Workbench, prepared: Prepared) -> Forecast:

@@ -17,7 +17,8 @@ from toolkit.errors import PublishError, RunError
 if TYPE_CHECKING:
     from toolkit.core.hoststeps import Job
 
-SETTLED = ("Pushed", "Layer already exists", "Mounted from")
+THERE = ("Layer already exists", "Mounted from")
+SETTLED = ("Pushed", *THERE)
 STORED_FILE = "stored_layers.json"
 """In the run's folder: bytes of each layer as the registry stores it, by diff id."""
 MOST_PARTS = 24
@@ -54,23 +55,27 @@ def push(job: Job) -> dict[str, float]:
         moving.took(step)
         job.progress(moving.done, moving.total or None, "bytes", moving.line(step), moving.parts())
     job.run.folder.joinpath("pushed.txt").write_text(digest + "\n")
-    there = moving.count(("Layer already exists", "Mounted from"))
+    there = moving.count(THERE)
     return {
         "layers": len(moving.layers),
         "layers_already_there": there,
         "layers_pushed": len(moving.layers) - there,
-        "bytes_read": float(moving.total),
+        "bytes_read": float(moving.bytes_read),
     }
 
 
 class PushTally:
-    """How far a push is, summed up from what the engine says of its layers."""
+    """How far a push is, summed up from what the engine says of its layers.
+
+    Sizes are those of the layers' files, known before anything moves; what the engine counts is a little more, for the tar.
+    """
 
     def __init__(self, named: Mapping[str, NamedLayer]) -> None:
         """`named`: the image's layers by their short id, which is what the engine calls them."""
         self._named = named
         self.layers: dict[str, PushProgress] = {}
         self._moved: dict[str, tuple[int, int]] = {}
+        """Bytes read and in all, of each layer that moves."""
 
     def took(self, step: PushProgress) -> None:
         self.layers[step.layer] = step
@@ -81,12 +86,22 @@ class PushTally:
 
     @property
     def done(self) -> int:
-        """Bytes read of the layers that move."""
-        return sum(done for done, _ in self._moved.values())
+        """Bytes of the layers that moved so far."""
+        return sum(self._part(short)[0] for short in self._moved)
 
     @property
     def total(self) -> int:
+        """Bytes that move at most: those of all layers but the ones that turned out to be there."""
+        shorts = [*self._named, *(short for short in self.layers if short not in self._named)]
+        return sum(self._part(short)[1] for short in shorts if short in self._moved or not self._is(short, THERE))
+
+    @property
+    def bytes_read(self) -> int:
+        """As the engine counts them."""
         return sum(total for _, total in self._moved.values())
+
+    def _is(self, short: str, statuses: tuple[str, ...]) -> bool:
+        return short in self.layers and self.layers[short].status.startswith(statuses)
 
     def count(self, statuses: tuple[str, ...] = SETTLED) -> int:
         return sum(layer.status.startswith(statuses) for layer in self.layers.values())
@@ -96,7 +111,7 @@ class PushTally:
         named = self._named.get(step.layer)
         return f"{self.count()} of {len(self.layers)} layers there; {named.name if named else step.layer} {step.status}{share}"
 
-    def parts(self) -> dict[str, list[float]]:
+    def parts(self) -> dict[str, list[int]]:
         """`[done, total]` of each layer, base first; of a great many, those that are not there yet and the largest."""
         parts = {layer.name: self._part(short) for short, layer in self._named.items()}
         parts |= {short: self._part(short) for short in self.layers if short not in self._named}
@@ -105,11 +120,12 @@ class PushTally:
         chosen = sorted(parts, key=lambda name: (parts[name][0] < parts[name][1], parts[name][1]), reverse=True)[:MOST_PARTS]
         return {name: part for name, part in parts.items() if name in chosen}
 
-    def _part(self, short: str) -> list[float]:
-        named, step = self._named.get(short), self.layers.get(short)
-        done, total = self._moved.get(short, (0, named.bytes if named else 0))
-        is_there = step is not None and step.status.startswith(SETTLED)
-        return [total if is_there else done, total]
+    def _part(self, short: str) -> list[int]:
+        read, of = self._moved.get(short, (0, 0))
+        total = (self._named[short].bytes if short in self._named else 0) or of
+        if self._is(short, SETTLED):
+            return [total, total]
+        return [min(total, total * read // of) if of else 0, total]
 
 
 def verify(job: Job) -> dict[str, float]:

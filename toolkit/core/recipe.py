@@ -20,7 +20,7 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 def _name(value: str) -> str:
     if not NAME.match(value):
-        raise ValueError(f"'{value}' is no name: lower-case letters, digits and '-', at most 40, starting with a letter or digit")
+        raise ValueError("a name has lower-case letters, digits and '-', at most 40, and starts with a letter or digit")
     return value
 
 
@@ -267,8 +267,16 @@ def _problem(error: Any, place: tuple, part: type[Part], line: int, prefix: tupl
             return RecipeProblem(place, line, f"unknown key '{dotted}'.", f"Known keys here: {', '.join(known)}.")
         case "missing":
             return RecipeProblem(place, line, f"'{dotted}' is missing.", "Add it; data/recipes/travel.toml shows every key.")
-    said = error["msg"].removeprefix("Value error, ")
+    own = error["type"] == "value_error"
+    said = error["msg"].removeprefix("Value error, ") if own else _wanted(part, place[len(prefix) :], error["msg"])
     return RecipeProblem(place, line, f"'{dotted}': {said}; got {_short(error['input'])}.", "Correct that line.")
+
+
+def _wanted(part: type[Part], place: tuple, said: str) -> str:
+    """What the value may be, in the words of the form."""
+    from toolkit.core.recipe_form import limits_at  # it is made from the types of this file
+
+    return limits_at(part, place) or said.replace("Input should", "it must")
 
 
 def _short(value: object) -> str:

@@ -37,7 +37,7 @@ class Bounds:
         high = f"below {self.highest}" if self.is_below else f"{self.highest}"
         if self.lowest is None:
             return high if self.is_below else f"up to {high}"
-        return f"above {self.lowest}, up to {high}" if self.is_above else f"{self.lowest} to {high}"
+        return f"above {self.lowest}, up to {high}" if self.is_above else f"from {self.lowest} to {high}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class FormField:
     def limits(self) -> str:
         """What a value may be, in words; empty where anything may."""
         if self.kind == "number":
-            return " ".join(filter(None, ["whole number" if self.is_whole else "number", str(self.bounds)]))
+            return " ".join(filter(None, ["a whole number" if self.is_whole else "a number", str(self.bounds)]))
         return {
             "choice": ", ".join(map(shown, filter(None, self.choices))),
             "list": "separated by commas",
@@ -119,6 +119,15 @@ def fields_in(raw: Mapping[str, Any], recipe: type[Part] = Recipe) -> tuple[Form
         for number in range(len(tables) if isinstance(tables, list) else 0):
             found += [field.at(number) for field in section.fields]
     return tuple(found)
+
+
+def limits_at(part: type[Part], place: Place) -> str:
+    """What a value of a part may be, in words; empty where that is not said of numbers, choices and flags."""
+    names = tuple(step for step in place if isinstance(step, str))
+    field = next((field for section in sections(part) for field in section.fields if field.place == names), None)
+    if field is None or field.kind not in ("number", "choice", "flag"):
+        return ""
+    return {"choice": f"one of {field.limits}", "flag": "true or false"}.get(field.kind, field.limits)
 
 
 def value_at(raw: Any, place: Place) -> Any:
@@ -170,7 +179,7 @@ def _number(field: FormField, text: str) -> int | float:
     try:
         return int(text) if field.is_whole else float(text)
     except ValueError as exc:
-        raise WrongValue(f"'{text.strip()[:40]}' is no {'whole ' if field.is_whole else ''}number; {field.limits}.") from exc
+        raise WrongValue(f"{field.limits}; got '{text.strip()[:40]}'.") from exc
 
 
 def _listed(field: FormField, text: str) -> Any:

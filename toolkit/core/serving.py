@@ -65,6 +65,8 @@ class Serving:
             except (WireError, Refused):
                 pass  # not listening, or still loading
             if (ended := self.host.ended(self.server)) is not None:
+                if ended.out_of_memory:
+                    raise self._out_of_memory("")  # nothing was said yet that could be shortened
                 raise self._problem(ended, "ended before it was ready", "Package the model again; `edge doctor` looks at the machine.")
             time.sleep(0.05)
         if leave():
@@ -104,15 +106,15 @@ class Serving:
         code = "" if ended.code is None else f" with exit code {ended.code}"
         return ChatError(f"The model's server {what}{code}" + (f": {words}" if words else "."), way_out)
 
-    def _out_of_memory(self) -> ModelOutOfMemory:
+    def _out_of_memory(self, or_else: str = ", or shorten the conversation") -> ModelOutOfMemory:
         limit = self.limits.memory_mb
         where = f"its limit of {limit} MB was too small" if limit else "the machine has no more"
         if self.needed_mb > limit:
-            hint = f"Its files and the longest conversation it takes need about {self.needed_mb} MB: give it that, or shorten the conversation."
+            hint = f"Its files and the longest conversation it takes need about {self.needed_mb} MB: give it that{or_else}."
         elif self.needed_mb:
             hint = f"By its files it needs about {self.needed_mb} MB; give it more than {limit} MB all the same."
         else:
-            hint = f"Try {2 * limit} MB, or shorten the conversation." if limit else "End other programs, or take a smaller model."
+            hint = f"Try {2 * limit} MB{or_else}." if limit else "End other programs, or take a smaller model."
         return ModelOutOfMemory(f"The model's server was killed, out of memory: {where}.", hint)
 
     def end(self) -> None:

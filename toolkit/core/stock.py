@@ -12,6 +12,7 @@ from pathlib import Path
 from toolkit.core import lifecycle, packaging
 from toolkit.core.engine import LABEL, Image
 from toolkit.core.files import folder_bytes
+from toolkit.core.image_name import is_strange, mark_of
 from toolkit.core.run import Run, fold
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineError, PublishError, RunError, ToolkitError
@@ -40,6 +41,8 @@ class Packed:
     recipe_sha256: str = ""
     runtime: str = ""
     """Id of the runtime image below it."""
+    is_strange: bool = False
+    """Another home made it, on the same engine."""
 
     @property
     def is_folder(self) -> bool:
@@ -48,7 +51,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Stock:
-    """Everything packaged, by device, newest first; and what kept the engine from telling."""
+    """Everything packaged, this home's first, by device, newest first; and what kept the engine from telling."""
 
     items: tuple[Packed, ...]
     problem: ToolkitError | None = None
@@ -81,10 +84,11 @@ def stock(bench: Workbench) -> Stock:
     made = _packagings(bench)
     items, problem = [_folder(packaging) for packaging in made if not packaging.image], None
     try:
-        items += [_packed(image, made) for image in bench.image_engine().images(f"{LABEL}.kind=image")]
+        mark = mark_of(bench.settings.runs)
+        items += [_packed(image, made, mark) for image in bench.image_engine().images(f"{LABEL}.kind=image")]
     except EngineError as exc:
         problem = exc
-    return Stock(tuple(sorted(items, key=lambda item: (item.device, -item.made_at, item.reference))), problem)
+    return Stock(tuple(sorted(items, key=lambda item: (item.is_strange, item.device, -item.made_at, item.reference))), problem)
 
 
 def _packagings(bench: Workbench) -> list[_Packaging]:
@@ -110,7 +114,7 @@ def _packaging(folder: Path, size: int, changed: int) -> _Packaging | None:
     return _Packaging(run, options["build"], made_at, f"sha256:{image.sha256}" if image else "")
 
 
-def _packed(image: Image, made: Sequence[_Packaging]) -> Packed:
+def _packed(image: Image, made: Sequence[_Packaging], mark: str) -> Packed:
     own = [packaging for packaging in made if packaging.image == image.id]
     marks = {key: image.labels.get(f"{LABEL}.{key}", "") for key in ("device", "recipe", "adapters", "run", "recipe.sha256", "runtime")}
     names = sorted(image.tags, key=lambda tag: not tag.startswith("edge-toolkit/"))
@@ -128,6 +132,7 @@ def _packed(image: Image, made: Sequence[_Packaging]) -> Packed:
         layers=image.layers,
         recipe_sha256=marks["recipe.sha256"],
         runtime=marks["runtime"],
+        is_strange=is_strange(image, mark, bool(own)),
     )
 
 
@@ -170,6 +175,8 @@ class Removal:
     def consequence(self) -> str:
         """What is lost, for people."""
         made_by = f"Made by {', '.join(self.item.runs)}." if self.item.runs else "It was not made in this home."
+        if self.item.is_strange:
+            made_by = "Another home made it, and loses it."
         again = f"Its build {self.item.build} stays: it can be packaged again."
         gone = f"Its build {self.item.build or '?'} is not here: it cannot be made again here."
         if self.item.is_folder:

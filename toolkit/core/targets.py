@@ -10,9 +10,10 @@ from pathlib import Path
 
 from toolkit.core import device, exporting, lifecycle, packaging, publishing, reference
 from toolkit.core.engine import LABEL, ChatHost, Image
-from toolkit.core.files import folder_bytes
+from toolkit.core.image_name import image_name, mark_of, owners
 from toolkit.core.run import Run, new_run
 from toolkit.core.serving import Limits, Serving, serving, start_serving
+from toolkit.core.stock import stock
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ChatError, EngineMissing, PublishError, RunError, RunMissing
 
@@ -28,6 +29,8 @@ class Packaged:
     bytes: int
     run: str
     identity: str
+    is_strange: bool = False
+    """Another home made it."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ def start_package(bench: Workbench, build: Run, device_name: str, memory_mb: int
     """
     chosen = device.find(bench.settings.devices, device_name)
     engine = _package_engine(bench)
-    run = new_run(
-        bench.settings.runs, "package", build.request["recipe"]["name"], lambda _: packaging.request(build, chosen, engine, memory_mb)
-    )
+    recipe = build.request["recipe"]["name"]
+    owned = owners(bench.image_engine()) if engine == "docker" else {}
+    name = image_name(recipe, chosen.name, build.id, mark_of(bench.settings.runs), owned)
+    run = new_run(bench.settings.runs, "package", recipe, lambda _: packaging.request(build, chosen, engine, memory_mb, name))
     lifecycle.start(bench.host_driver(b""), run)
     return run
 
@@ -214,29 +218,20 @@ def _image_of(bench: Workbench, run: Run) -> str:
 
 
 def packaged(bench: Workbench) -> list[Packaged]:
-    """Everything packaged: images of the engine, then folders of the local engine."""
-    rows = []
-    try:
-        for image in bench.image_engine().images(f"{LABEL}.kind=image"):
-            name = next((tag for tag in image.tags if tag.startswith("edge-toolkit/")), image.tags[0] if image.tags else image.id)
-            marks = [image.labels.get(f"{LABEL}.{key}", "") for key in ("device", "recipe", "adapters")]
-            rows.append(Packaged(name, *marks, image.bytes, image.labels.get(f"{LABEL}.run", ""), image.id))
-    except EngineMissing:
-        pass  # then there are only the local ones
-    for run in _packagings(bench):
-        options = run.request["steps"][0]["options"]
-        if options["engine"] == "local" and run.state().status == "finished":
-            content = packaging.content_folder(run)
-            adapters = ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter")))
-            rows.append(
-                Packaged(
-                    run.id,
-                    options["device"],
-                    run.request["recipe"]["name"],
-                    adapters,
-                    folder_bytes(content),
-                    options["build"],
-                    "local folder",
-                )
-            )
-    return rows
+    """Everything packaged, this home's first; without an engine there are only the local folders."""
+    known = stock(bench)
+    if known.problem and not isinstance(known.problem, EngineMissing):
+        raise known.problem
+    return [
+        Packaged(
+            item.reference,
+            item.device,
+            item.recipe,
+            ",".join(item.adapters),
+            item.bytes,
+            item.build,
+            item.identity or "local folder",
+            item.is_strange,
+        )
+        for item in known.items
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.core.chat import Finished, Turn
+from toolkit.core.chat import STOPPED, Finished, Turn
 from toolkit.core.files import as_size, write_text
 from toolkit.errors import ToolkitError
 
@@ -46,19 +46,23 @@ def _turn(turn: Turn) -> str:
     return f"### To {turn.adapter or 'the base'}\n\n{asked}\n\n{turn.answer.strip()}\n\n*{figures(turn.finished)}; {turn.sampling}*"
 
 
-def figures(finished: Finished, is_short: bool = False) -> str:
-    """What an answer took, in one line."""
+def figures(finished: Finished) -> str:
+    """What an answer took and how it ended, in one line."""
     if not finished.tokens:
-        return finished.reason
+        return _ending(finished)
     parts = [f"first token {_milliseconds(finished.first_token_ms)}", f"{finished.tokens_per_second:.1f} tokens/s"]
-    parts.append(f"{finished.tokens} tokens")
+    if finished.reason != "length":
+        parts.append(f"{finished.tokens} tokens")
     if finished.memory_bytes:
         parts.append(as_size(finished.memory_bytes))
     if finished.queued_ms >= 100:
         parts.append(f"waited {_milliseconds(finished.queued_ms)}")
-    parts.append(finished.reason)
-    text = ", ".join(parts)
-    return text.replace("first token ", "first ").replace("tokens/s", "tok/s").replace(" tokens", " tok") if is_short else text
+    return ", ".join([*parts, _ending(finished)])
+
+
+def _ending(finished: Finished) -> str:
+    words = {"stop": "complete", STOPPED: "stopped by you", "length": f"cut at {finished.tokens} tokens"}
+    return words.get(finished.reason, finished.reason)
 
 
 def _milliseconds(value: float) -> str:

@@ -6,6 +6,7 @@ from toolkit.core import events as ev
 from toolkit.core.files import as_duration, as_size
 from toolkit.core.run import RunState, StepState
 
+TELLING_SECONDS, TELLING_SHARE = 5.0, 0.03
 TOLD = ("perplexity", "fact_accuracy", "tokens_per_second", "loss_first", "loss_last")
 """Endings of the metrics that are worth a person's while when a step is done."""
 
@@ -34,9 +35,14 @@ def counted(step: StepState) -> str:
 def seconds_left(step: StepState, now: float) -> float | None:
     """What a running step still takes, if it goes on as so far; None where nothing can be said."""
     passed = now - (step.started_at or now)
-    if not step.done or not step.total or passed <= 1:
+    if not step.done or not step.total or not is_telling(step, passed):
         return None
     return max(step.total - step.done, 0) * passed / step.done
+
+
+def is_telling(step: StepState, passed: float) -> bool:
+    """True where it has gone on for long enough to say how fast it goes: the first moments say nothing."""
+    return passed > 1 and bool(step.total) and (passed >= TELLING_SECONDS or step.done >= TELLING_SHARE * step.total)
 
 
 def _count(value: float, unit: str) -> str:

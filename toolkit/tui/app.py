@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,20 @@ from textual.driver import Driver
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
 
+from toolkit.core.listing import Roster
 from toolkit.core.workbench import Workbench
 from toolkit.tui import messages
 from toolkit.tui.connection import pace_for
+from toolkit.tui.endings import RunEnded, watch_endings
 from toolkit.tui.key_order import KeysInOrder
 from toolkit.tui.pace import NORMAL, SLOW, Pace
 from toolkit.tui.palette import commands
 from toolkit.tui.places import PLACES
+from toolkit.tui.screens.base import EdgeScreen
 from toolkit.tui.screens.small import TooSmall, is_too_small
 from toolkit.tui.themes import THEMES, first_theme, other_theme
+from toolkit.tui.ticker import Ticker
+from toolkit.tui.widgets.dialogs import Confirm
 from toolkit.tui.widgets.plain_scrollbar import PlainScrollBar
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ class EdgeApp(KeysInOrder):
     """From a recipe to a pushed image, over SSH."""
 
     TITLE = "edge"
+    NOTIFICATION_TIMEOUT = 3
     CSS_PATH = ["edge.tcss", "standard.tcss"]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
@@ -54,6 +61,15 @@ class EdgeApp(KeysInOrder):
         """The terminal's round trip decides, until a person does."""
         self.terminal: EdgeDriver | None = None
         """The real terminal, where there is one."""
+        self.roster = Roster(bench)
+        """The runs, as Home lists them and endings are told from."""
+        self.rings_bell = False
+        """When a run ends."""
+        self._ticker = Ticker()
+        self._noticed: dict[str, float] = {}
+        """What was noticed, and when last."""
+        self._leaving: Confirm | None = None
+        """The question whether to quit, once it was asked."""
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = first_theme(bench.settings.theme, is_colourless=is_colourless)
@@ -61,6 +77,10 @@ class EdgeApp(KeysInOrder):
 
     def on_mount(self) -> None:
         self.action_go("home")
+        self.run_worker(lambda: watch_endings(self, self._ticker), thread=True, exit_on_error=False, group="endings")
+
+    def on_unmount(self) -> None:
+        self._ticker.stop()
 
     def get_driver_class(self) -> type[Driver]:
         """A terminal that times its connection and is left at once."""
@@ -69,7 +89,7 @@ class EdgeApp(KeysInOrder):
         return EdgeDriver
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:
-        return commands(self)
+        return commands(self, screen)
 
     def set_pace(self, pace: Pace) -> None:
         self.pace = pace
@@ -116,6 +136,35 @@ class EdgeApp(KeysInOrder):
         self.action_go(name)
         return self.get_screen(name)
 
+    async def action_quit(self) -> None:
+        """At once, unless something would be lost."""
+        screens = [self.get_screen(place.name) for place in PLACES if self.is_screen_installed(place.name)]
+        lost = [told for screen in screens if isinstance(screen, EdgeScreen) and (told := screen.unsaved())]
+        if not lost:
+            self.exit()
+        elif self._leaving not in self.screen_stack:
+            self._leaving = Confirm("Quit?", " ".join(lost), "Quit")
+            self.push_screen(self._leaving, lambda yes: self.exit() if yes else None)
+
+    def notify(self, message: str, **how) -> None:
+        """One notice of the same at a time."""
+        now = time.monotonic()
+        if now - self._noticed.get(message, -1e9) >= (how.get("timeout") or self.NOTIFICATION_TIMEOUT):
+            self._noticed[message] = now
+            super().notify(message, **how)
+
+    @on(RunEnded)
+    def tell_ending(self, message: RunEnded) -> None:
+        """In whichever place one is, but not over the run itself."""
+        if any(getattr(screen, "run_id", "") == message.row.id for screen in self.screen_stack):
+            return
+        self.notify(message.text, severity="information" if message.row.status == "finished" else "error", markup=False, timeout=8)
+        if self.rings_bell:
+            self.bell()
+
+    def action_change_bell(self) -> None:
+        self.rings_bell = not self.rings_bell
+
     def action_change_theme(self) -> None:
         self.theme = other_theme(self.theme)
 
@@ -148,4 +197,5 @@ class EdgeApp(KeysInOrder):
 
     @on(messages.Publish)
     def publish(self, message: messages.Publish) -> None:
-        self.place("publish").choose(message.reference)
+        came_from = self.screen.way_back() if isinstance(self.screen, EdgeScreen) else ()
+        self.place("publish").choose(message.reference, came_from)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from textual import getters
 from textual.app import ComposeResult
+from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
+from toolkit.tui.messages import ShowPlace
 from toolkit.tui.widgets.key_bar import KeyBar
 from toolkit.tui.widgets.nav_bar import NavBar
 from toolkit.tui.widgets.problem_bar import ProblemBar
@@ -45,6 +47,14 @@ class EdgeScreen(Screen[None]):
     def pace(self) -> Pace:
         """How often this screen may change, as of now."""
         return self.app.pace
+
+    def unsaved(self) -> str:
+        """What would be lost by quitting now, as a sentence; empty: nothing."""
+        return ""
+
+    def way_back(self) -> tuple[Message, ...]:
+        """Requests that lead here again from another place."""
+        return (ShowPlace(self.place),)
 
     def tell_problem(self, problem: ToolkitError | str) -> None:
         """Show what is wrong and the way out, until `clear_problem`."""

@@ -7,20 +7,41 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
-from textual import getters, work
+from textual import getters, on, work
 from textual.binding import Binding
 from textual.widget import Widget
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable, Input, Static
 from textual.worker import get_current_worker
 
-from toolkit.core.batch import Model, Prompt, Result, Summary, as_lines, ask_all, summaries
+from toolkit.core.batch import Model, Prompt, Result, Summary, as_lines, as_table, ask_all, read_prompts, summaries
 from toolkit.core.chat import Conversation, Sampling
 from toolkit.core.transcript import save
 from toolkit.core.workbench import Workbench
+from toolkit.errors import DataError
 from toolkit.tui.harmless import harmless_line
 from toolkit.tui.screens.base import EdgeScreen
+from toolkit.tui.widgets.dialogs import AskText
 
 BAR = 30
+
+
+class AskPrompts(AskText):
+    """A file of prompts; stays open, with what was typed, until there is one."""
+
+    def __init__(self) -> None:
+        note = "One prompt a line (.txt), or JSON objects with `prompt` (.jsonl)."
+        super().__init__("Ask the prompts of which file?", note=note)
+
+    @on(Input.Submitted)
+    def submitted(self, event: Input.Submitted) -> None:
+        event.prevent_default()  # a plain question would end with whatever was typed
+        try:
+            if event.value.strip():
+                read_prompts(Path(event.value).expanduser())
+        except DataError as exc:
+            self.query_one(".consequence", Static).update(f"! {exc.message}")
+            return
+        self.dismiss(event.value.strip())
 
 
 class BatchScreen(EdgeScreen):
@@ -28,7 +49,11 @@ class BatchScreen(EdgeScreen):
 
     place = "chat"
     CSS_PATH = "batch.tcss"
-    BINDINGS = [Binding("escape", "leave", "Stop and go back")]
+    BINDINGS = [
+        Binding("escape", "leave", "Stop and go back"),
+        Binding("escape", "go_back", "Back", key_display="Esc"),
+        Binding("y", "copy", "Copy"),
+    ]
     table = getters.query_one(DataTable)
 
     def __init__(self, bench: Workbench, prompts: Sequence[Prompt], models: Sequence[Model], sampling: Sampling, place: Path) -> None:
@@ -37,6 +62,7 @@ class BatchScreen(EdgeScreen):
         self._inbox: deque[Result] = deque()
         self._results: list[Result] = []
         self._asking: Conversation | None = None
+        self._is_over = False
 
     def body(self) -> Sequence[Widget]:
         return Static("", id="progress", markup=False), DataTable(cursor_type="row"), Static("", id="answer", markup=False)
@@ -67,7 +93,9 @@ class BatchScreen(EdgeScreen):
         if event.worker.group == "batch" and event.worker.is_finished:
             self._show_new()
             self._frames.stop()
+            self._is_over = True
             self._show_summaries()
+            self.refresh_bindings()
 
     def _show_new(self) -> None:
         if not self._inbox:
@@ -81,11 +109,11 @@ class BatchScreen(EdgeScreen):
     def _show_progress(self) -> None:
         done, total = len(self._results), len(self._prompts) * len(self._models)
         filled = BAR * done // total
-        self.query_one("#progress", Static).update(f"{'█' * filled}{'░' * (BAR - filled)} {done} of {total} answers   Esc stops")
+        self.query_one("#progress", Static).update(f"{'█' * filled}{'░' * (BAR - filled)} {done} of {total} answers")
 
     def _show_summaries(self) -> None:
         lines = [_summary(summary) for summary in summaries(self._results)]
-        where = f"Written to {self._place}   Esc goes back" if self._results else "Nothing was answered.   Esc goes back"
+        where = f"Written to {self._place}" if self._results else "Nothing was answered."
         self.query_one("#progress", Static).update("\n".join([f"{len(self._results)} answers. {where}", *lines]))
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
@@ -93,6 +121,19 @@ class BatchScreen(EdgeScreen):
             result = self._results[event.cursor_row]
             told = result.problem or result.answer
             self.query_one("#answer", Static).update(f"> {harmless_line(result.prompt)}\n{harmless_line(told)}")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("leave", "go_back"):
+            return self._is_over == (action == "go_back")
+        return True
+
+    def action_copy(self) -> None:
+        """All rows, for a spreadsheet."""
+        self.app.copy_to_clipboard(as_table(self._results))
+        self.notify("Copied, if this terminal lets programs copy; the answers are written to a file too.")
+
+    def action_go_back(self) -> None:
+        self.action_leave()
 
     def action_leave(self) -> None:
         if self._asking is not None:

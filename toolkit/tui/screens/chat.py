@@ -16,8 +16,7 @@ from toolkit.core.chat import Conversation, Finished, Sampling, Token
 from toolkit.core.chatroom import Seat, Wanted
 from toolkit.core.targets import ChatTarget
 from toolkit.core.workbench import Workbench
-from toolkit.errors import ToolkitError
-from toolkit.tui.screens.chat_keeping import ChatKeeping
+from toolkit.errors import ModelOutOfMemory, ToolkitError
 from toolkit.tui.screens.chat_seating import ChatSeating, hear
 from toolkit.tui.screens.chat_settings import ChatSettingsScreen
 from toolkit.tui.widgets.chat_input import ChatInput
@@ -29,13 +28,13 @@ MOST_OF_A_FRAME = 0.25
 """Share of the time that drawing an answer may take; a slower picture comes less often."""
 
 
-class ChatScreen(ChatSeating, ChatKeeping):
+class ChatScreen(ChatSeating):
     place = "chat"
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = ""
     BINDINGS = [
-        Binding("ctrl+g", "stop", "Stop"),
-        Binding("escape", "stop", "Stop", show=False),
+        Binding("escape", "stop", "Stop"),
+        Binding("ctrl+g", "stop", "Stop", show=False),
         Binding("ctrl+s", "restart", "Start again"),
     ]
 
@@ -47,6 +46,8 @@ class ChatScreen(ChatSeating, ChatKeeping):
         """Whom to talk with as soon as the screen is there."""
         self._after_start = ""
         """A question that waits for its model to start."""
+        self._draft: str | None = None
+        """What was being written when the last question was taken for editing; None: nothing is edited."""
 
     def body(self) -> Sequence[Widget]:
         return (
@@ -82,7 +83,11 @@ class ChatScreen(ChatSeating, ChatKeeping):
             self._first = target
             return
         if self.left.wanted is None or self.left.wanted.reference != target or self.left.state == ENDED:
-            self._start(self.left, self._under_limits(Wanted(target)), True)
+            self._talk_with(Wanted(target))
+
+    @work(exclusive=True, group="choosing")
+    async def _talk_with(self, wanted: Wanted) -> None:
+        await self._begin_with(self.left, wanted)
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -91,8 +96,12 @@ class ChatScreen(ChatSeating, ChatKeeping):
         """Ask everybody in use; where a server has ended it is started again first."""
         states = {side.state for side in self.sides}
         if ANSWERING in states or EMPTY in states:
-            self.notify("Wait for the answer, or stop it with ctrl+g." if ANSWERING in states else "Choose a model first: ctrl+o.")
+            self.notify("Wait for the answer, or stop it with Esc." if ANSWERING in states else "Choose a model first: ctrl+o.")
             return
+        if self._draft is not None:
+            self._draft = None
+            self._show_sampling()
+            self._take_back()
         self.input.take()
         if states != {READY}:
             self._after_start = event.text
@@ -138,7 +147,7 @@ class ChatScreen(ChatSeating, ChatKeeping):
 
     def _grow(self, side: ChatSide, words: list[str]) -> None:
         if words:
-            side.chat_log.grow("".join(words))
+            side.grow("".join(words))
             words.clear()
 
     def _hear(self, side: ChatSide, said: Finished | ChatTarget | Seat | Failed) -> None:
@@ -163,16 +172,22 @@ class ChatScreen(ChatSeating, ChatKeeping):
 
     def _answered(self, side: ChatSide, finished: Finished) -> None:
         if side.conversation.turns and side.conversation.turns[-1].finished is finished:
-            side.answered(finished, self.size.width // len(self.sides) < 70)
+            side.answered(finished)
         else:  # stopped before its first word
-            self._give_back(side.question)
+            self._give_back("" if side.is_asked_again else side.question)
             side.failed(True)
         if not any(each.state == ANSWERING for each in self.sides):
             self._stop_painting()
+            self._warn_of_a_difference()
+
+    def _warn_of_a_difference(self) -> None:
+        asked = [[turn.question for turn in side.turns] for side in self.sides]
+        if asked[0] != asked[-1]:
+            self.tell_problem("The sides have not answered the same questions. ^r asks the last one again, ^n begins both anew.")
 
     def _failed(self, side: ChatSide, failed: Failed) -> None:
         was_starting = side.state == STARTING
-        question = self._after_start if was_starting else side.question
+        question = self._after_start if was_starting else "" if side.is_asked_again else side.question
         self._after_start = ""
         if was_starting:
             side.did_not_start()
@@ -180,7 +195,7 @@ class ChatScreen(ChatSeating, ChatKeeping):
         else:
             side.failed(failed.is_served)
         self._give_back(question)
-        self.tell_problem(failed.problem)
+        self.tell_problem(_with_the_way(failed.problem))
 
     def _give_back(self, question: str) -> None:
         """What was typed, unless something new is being typed."""
@@ -212,8 +227,8 @@ class ChatScreen(ChatSeating, ChatKeeping):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         states = [side.state for side in self.sides] if self.left.is_mounted else []
-        if action == "stop":
-            return ANSWERING in states
+        if action in ("stop", "leave_input"):
+            return (ANSWERING in states) == (action == "stop")
         if action == "restart":
             return ENDED in states
         if action in ("regenerate", "edit"):
@@ -238,11 +253,10 @@ class ChatScreen(ChatSeating, ChatKeeping):
     def action_stop(self) -> None:
         self._stop_asking()
 
-    @on(ChatInput.Left)
-    def leave_input(self) -> None:
-        """Escape stops an answer; where there is none, it leaves the field for the keys of the conversation."""
-        if any(side.state == ANSWERING for side in self.sides):
-            self.action_stop()
+    def action_leave_input(self) -> None:
+        """Escape leaves the last question as it was where it is edited, else the field for the keys of the conversation."""
+        if self._draft is not None:
+            self._leave_editing()
             return
         (self.left.chat_log if self.left.wanted else self.left.models).focus()
 
@@ -257,42 +271,70 @@ class ChatScreen(ChatSeating, ChatKeeping):
         self.input.focus()
 
     def action_regenerate(self) -> None:
-        if question := self._take_back():
+        if any(side.state != READY for side in self.sides):
+            self.notify("Start the model first: ctrl+s.")
+        elif question := self._take_back():
             self._ask(question)
 
     def action_edit(self) -> None:
-        if question := self._take_back():
-            self.input.give(question)
-            self.input.focus()
+        """The last question into the field. It stays where it is, with its answer, until it is sent."""
+        if self._draft is None:
+            self._draft = self.input.written
+            self.input.give(self._longest.turns[-1].question)
+        self.input.focus()
+        self._show_sampling()
+
+    def _leave_editing(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            self.input.give(draft)
+            self._show_sampling()
+
+    @property
+    def _longest(self) -> ChatSide:
+        return max(self.sides, key=lambda side: len(side.turns))
 
     def _take_back(self) -> str:
-        """The last question of every side, which is the same where both were asked."""
-        return next(filter(None, [side.take_back() for side in self.sides]), "")
+        """The last question, from every side that answered it."""
+        count = len(self._longest.turns)
+        return next(filter(None, [side.take_back() for side in self.sides if len(side.turns) == count]), "")
 
-    def action_new_conversation(self) -> None:
-        self._stop_asking()
+    @work(exclusive=True, group="choosing")
+    async def action_new_conversation(self) -> None:
+        is_in_keys = self._is_in_keys
+        if not await self._may_part("Begin a new conversation?", "Begin"):
+            return
         self.clear_problem()
+        self._leave_editing()
         for side in self.sides:
-            side.clear()
-            if side.conversation is not None and side.seat is not None:
-                side.conversation = side.seat.conversation(self.settings.system)
-        self.input.focus()
+            self._begin_anew(side)
+        self._focus_after(is_in_keys)
+        self.refresh_bindings()
 
     def action_side_by_side(self) -> None:
         """A second model beside the first, or the first alone again."""
-        if not self.right.display:
+        if self.right.display:
+            self._close_right()
+        else:
             self._choose_for(self.right)
+
+    @work(exclusive=True, group="choosing")
+    async def _close_right(self) -> None:
+        is_in_keys = self._is_in_keys
+        if self.right.turns and not await self._may_part("Close the right side?", "Close"):
             return
         if self.right.conversation is not None:
             self.right.conversation.stop()
         self.right.leave()
+        self._show_two(False)
         self._end_unused()
         self.refresh_bindings()
-        self.input.focus()
+        self._focus_after(is_in_keys)
 
     @work(exclusive=True, group="settings")
     async def action_settings(self) -> None:
-        chosen = await self.app.push_screen_wait(ChatSettingsScreen(self.settings))
+        needed_mb = max((side.target.needed_mb for side in self.sides if side.target), default=0)
+        chosen = await self.app.push_screen_wait(ChatSettingsScreen(self.settings, needed_mb))
         if chosen is None:
             return
         had, self.settings = self.settings, chosen
@@ -306,8 +348,18 @@ class ChatScreen(ChatSeating, ChatKeeping):
                 side.conversation.system = chosen.system
 
     def _show_sampling(self) -> None:
+        if self._draft is not None:
+            self.query_one("#sampling", Static).update("Editing the last question: Enter asks it anew, Esc leaves it as it was.")
+            return
         system = f"  system prompt: {self.settings.system}" if self.settings.system else ""
         self.query_one("#sampling", Static).update(f"{self.settings.sampling}{system}")
+
+
+def _with_the_way(problem: ToolkitError) -> ToolkitError:
+    """The same, with the key that gives a model more memory."""
+    if isinstance(problem, ModelOutOfMemory):
+        return ModelOutOfMemory(problem.message, f"{problem.hint} The limit: Esc, then t (Settings).")
+    return problem
 
 
 def _is_served(seat: Seat) -> bool:

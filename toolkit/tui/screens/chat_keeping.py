@@ -10,12 +10,14 @@ from textual import work
 from toolkit.core import batch, transcript
 from toolkit.errors import ToolkitError
 from toolkit.tui.screens.base import EdgeScreen
-from toolkit.tui.screens.batch import BatchScreen
-from toolkit.tui.widgets.chat_side import READY, ChatSide
-from toolkit.tui.widgets.dialogs import AskText
+from toolkit.tui.screens.batch import AskPrompts, BatchScreen
+from toolkit.tui.widgets.chat_side import ANSWERING, READY, ChatSide
+from toolkit.tui.widgets.dialogs import AskText, Confirm
 
 if TYPE_CHECKING:
     from toolkit.tui.screens.chat_settings import ChatSettings
+
+COPIED = "Copied, if this terminal lets programs copy; s saves it to a file."
 
 
 class ChatKeeping(EdgeScreen):
@@ -27,15 +29,15 @@ class ChatKeeping(EdgeScreen):
 
     def action_copy_answer(self) -> None:
         answers = [side.turns[-1].answer for side in self.sides if side.turns]
-        self._copy("\n\n".join(answers), "The answer is copied.")
+        self._copy("\n\n".join(answers))
 
     def action_copy_chat(self) -> None:
-        self._copy(self._markdown() if any(side.turns for side in self.sides) else "", "The whole chat is copied.")
+        self._copy(self._markdown() if any(side.turns for side in self.sides) else "")
 
-    def _copy(self, text: str, said: str) -> None:
+    def _copy(self, text: str) -> None:
         if text:
             self.app.copy_to_clipboard(text)
-        self.notify(said if text else "There is nothing to copy yet.")
+        self.notify(COPIED if text else "There is nothing to copy yet.")
 
     def _markdown(self) -> str:
         return transcript.as_markdown([side.talk for side in self.sides if side.talk is not None], self.bench.clock())
@@ -45,16 +47,33 @@ class ChatKeeping(EdgeScreen):
         if not any(side.turns for side in self.sides):
             self.notify("There is nothing to save yet.")
             return
-        place = transcript.default_place(self.bench.settings.home, self.left.wanted.reference, self.bench.clock(), "md")
-        chosen = await self.app.push_screen_wait(AskText("Save the conversation as:", str(place)))
-        if not chosen:
-            return
+        chosen = await self.app.push_screen_wait(AskText("Save the conversation as:", str(self._place)))
+        if chosen:
+            self._save(Path(chosen).expanduser())
+
+    @property
+    def _place(self) -> Path:
+        return transcript.default_place(self.bench.settings.home, self.left.wanted.reference, self.bench.clock(), "md")
+
+    def _save(self, place: Path) -> bool:
         try:
-            transcript.save(Path(chosen).expanduser(), self._markdown())
+            transcript.save(place, self._markdown())
         except ToolkitError as exc:
             self.tell_problem(exc)
-            return
-        self.notify(f"Saved: {chosen}")
+            return False
+        self.notify(f"Saved: {place}", markup=False)
+        return True
+
+    async def _may_part(self, question: str, yes: str) -> bool:
+        """Nothing that was said goes unasked, and it is saved first."""
+        if any(side.state == ANSWERING for side in self.sides):
+            self.notify("Wait for the answer, or stop it with Esc.")
+            return False
+        if not any(side.turns for side in self.sides):
+            return True
+        place = self._place
+        wants = await self.app.push_screen_wait(Confirm(question, f"What was said here is saved first, as {place}.", yes))
+        return wants and self._save(place)
 
     @work(exclusive=True, group="batch")
     async def action_batch(self) -> None:
@@ -62,15 +81,10 @@ class ChatKeeping(EdgeScreen):
         if any(side.state != READY for side in self.sides):
             self.notify("Start a model first, and wait for its answer.")
             return
-        note = "One prompt a line (.txt), or JSON objects with `prompt` (.jsonl)."
-        chosen = await self.app.push_screen_wait(AskText("Ask the prompts of which file?", note=note))
+        chosen = await self.app.push_screen_wait(AskPrompts())
         if not chosen:
             return
-        try:
-            prompts = batch.read_prompts(Path(chosen).expanduser())
-        except ToolkitError as exc:
-            self.tell_problem(exc)
-            return
+        prompts = batch.read_prompts(Path(chosen).expanduser())
         self.clear_problem()
         place = transcript.default_place(self.bench.settings.home, Path(chosen).stem, self.bench.clock(), "jsonl")
         models = [_model(side, len(self.sides) > 1, self.settings.system) for side in self.sides]

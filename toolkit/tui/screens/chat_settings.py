@@ -53,9 +53,9 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
     BINDINGS = [Binding("escape", "dismiss", "Cancel"), Binding("ctrl+s", "apply", "Apply")]
     CSS_PATH = "chat_settings.tcss"
 
-    def __init__(self, settings: ChatSettings) -> None:
+    def __init__(self, settings: ChatSettings, needed_mb: int = 0) -> None:
         super().__init__(classes="dialog")
-        self._settings = settings
+        self._settings, self._needed_mb = settings, needed_mb
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
@@ -80,6 +80,14 @@ class ChatSettingsScreen(ModalScreen[ChatSettings | None]):
         holder = self._settings.sampling if field.name in SAMPLING else self._settings
         value = getattr(holder, field.name)
         return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+    @on(Input.Changed, "#memory_mb")
+    def warn_of_little_memory(self, event: Input.Changed) -> None:
+        """Before it is applied: the model may be killed at once."""
+        wanted = event.value.strip()
+        is_little = wanted.isdecimal() and int(wanted) < self._needed_mb
+        warning = f"! The model needs about {self._needed_mb} MB: with {wanted} MB it may be killed." if is_little else ""
+        self.query_one("#wrong", Static).update(warning)
 
     @on(Input.Submitted)
     def action_apply(self) -> None:

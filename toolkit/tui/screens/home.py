@@ -83,6 +83,7 @@ class HomeScreen(RunActions, EdgeScreen):
         yield Static("", markup=False, id="about")
 
     def on_mount(self) -> None:
+        self._roster = self.app.roster
         self.filter.cursor_blink = False
         self.table.focus()
 

@@ -23,12 +23,14 @@ from toolkit.errors import ToolkitError
 from toolkit.tui.harmless import harmless_line
 from toolkit.tui.messages import ChatWith, Publish, ShowRun
 from toolkit.tui.screens.base import EdgeScreen
-from toolkit.tui.widgets.dialogs import AskText, Confirm
+from toolkit.tui.widgets.dialogs import COPIED, AskText, Confirm
 from toolkit.tui.widgets.image_card import ImageCard
 from toolkit.tui.widgets.image_table import ImageTable
 from toolkit.tui.widgets.package_dialog import PackageDialog
 
 NOTHING = "No images yet. p packages a finished build."
+UNSEEN = "What the engine holds is shown when it answers."
+LOOKING = "Looking ..."
 
 
 class ImagesScreen(EdgeScreen):
@@ -53,6 +55,7 @@ class ImagesScreen(EdgeScreen):
     def __init__(self, bench) -> None:
         super().__init__(bench)
         self._stock = Stock(())
+        self._has_looked = False
         self._cards: dict[tuple, Card] = {}
         self._wanted = ""
         """Chosen by the app before the list was there."""
@@ -103,9 +106,10 @@ class ImagesScreen(EdgeScreen):
             self.app.call_from_thread(self._looked, found)
 
     def _looked(self, found: Stock) -> None:
-        self._timer = self.set_timer(self.pace.list_seconds, self.action_look)
+        if self.is_current:  # it may have been left while the engine answered
+            self._timer = self.set_timer(self.pace.list_seconds, self.action_look)
         told = self._stock.problem
-        self._stock = found
+        self._stock, self._has_looked = found, True
         if found.problem:
             self.tell_problem(found.problem)
         elif told:
@@ -116,8 +120,11 @@ class ImagesScreen(EdgeScreen):
     def _draw(self) -> None:
         wanted = self.filter.value.lower()
         items = [item for item in self._stock.items if wanted in _searched(item)]
+        if items and self.has_class("-empty") and not self.filter.has_focus:
+            self.call_after_refresh(self.table.focus)  # hidden as it was, it had lost it
         self.set_class(not items, "-empty")
-        self.query_one("#empty", Static).update("Nothing fits the filter." if self._stock.items else NOTHING)
+        self.query_one("#empty", Static).update(self._why_empty())
+        self.query_one("#list").border_title = _counted(len(items), len(self._stock.items))
         self.table.show(items, self.bench.clock(), self.has_class("-wide"))
         if self._wanted and (item := self._stock.find(self._wanted)) and self.table.choose(item.reference):
             self._wanted = ""
@@ -125,6 +132,13 @@ class ImagesScreen(EdgeScreen):
             self._tell(self.chosen)
         else:
             self.card.clear("")
+
+    def _why_empty(self) -> str:
+        if self._stock.items:
+            return "Nothing fits the filter."
+        if self._stock.problem:
+            return UNSEEN
+        return NOTHING if self._has_looked else LOOKING
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)
@@ -232,7 +246,7 @@ class ImagesScreen(EdgeScreen):
     def action_copy(self) -> None:
         if self.chosen and not self.chosen.is_folder:
             self.app.copy_to_clipboard(self.chosen.identity)
-            self.notify(f"Copied {self.chosen.identity}", markup=False)
+            self.notify(COPIED, markup=False)
 
     # -- filter -----------------------------------------------------------------------------------------------------
 
@@ -256,6 +270,11 @@ class ImagesScreen(EdgeScreen):
         if action in ("export", "publish", "copy") and (self.chosen is None or self.chosen.is_folder):
             return None
         return None if action in ("chat", "remove", "show_run") and self.chosen is None else True
+
+
+def _counted(shown: int, known: int) -> str:
+    """What the frame of the list says."""
+    return f"Images {shown} of {known}" if shown != known else f"Images {known}" if known else "Images"
 
 
 def _searched(item: Packed) -> str:

@@ -18,7 +18,7 @@ from textual.worker import get_current_worker
 from toolkit.core import device as devices
 from toolkit.core import recipe_text
 from toolkit.core.olive_config import as_text
-from toolkit.core.preview import Left, Preview, olive_of, preview
+from toolkit.core.preview import Left, Preview, olive_of, planned_anew, preview
 from toolkit.core.recipe import Recipe, RecipeProblem, read
 from toolkit.core.recipe_form import WrongValue, parsed
 from toolkit.core.recipe_text import Draft
@@ -168,14 +168,14 @@ class NewRunScreen(RecipeFiles, RunStarter):
         """What was typed goes into the recipe now."""
         if self._is_toml_typed:
             self._is_toml_typed = False
-            await self.put(self.toml.text)
+            await self.put(self.toml.text, typed="toml")
             return
         typed, self._typed = self._typed, {}
         text = self.draft.text
         for event in typed.values():
             text = self._with_field(text, event)
         if typed:
-            await self.put(text)
+            await self.put(text, typed="form")
 
     def _with_field(self, text: str, event: FieldRow.Edited) -> str:
         field, row = event.field, self.form.row_of(event.field.place)
@@ -190,13 +190,13 @@ class NewRunScreen(RecipeFiles, RunStarter):
             row.misread = ""
         return changed
 
-    async def put(self, text: str) -> None:
-        """This is the recipe's text now; form, text and problems follow."""
+    async def put(self, text: str, typed: str = "") -> None:
+        """This is the recipe's text now; form, text and problems follow, but not the one it was typed in: more may stand there."""
         is_new = text != self.draft.text
         self.draft = replace(self.draft, text=text)
         self.recipe, self.problems = read(text, self.draft.path)
-        await self.form.show(recipe_text.raw_of(text), self.problems)
-        if self.toml.text != text:
+        await self.form.show(recipe_text.raw_of(text), self.problems, is_echo=typed == "form")
+        if typed != "toml" and self.toml.text != text:
             with self.toml.prevent(TextArea.Changed):
                 self.toml.load_text(text)
         self.show_name()
@@ -206,14 +206,33 @@ class NewRunScreen(RecipeFiles, RunStarter):
             self.refresh_olive()
             self._after("look", LOOK_SECONDS, self.look)
 
-    def _tell_problems(self) -> None:
+    def _tell_problems(self, before: str = "") -> None:
         if not self.problems:
             self.clear_problem()
             return
         first, more = self.problems[0], len(self.problems) - 1
         rest = f" ({more} more.)" if more else ""
         hint = "" if first.hint == "Correct that line." else first.hint
-        self.tell_problem(RecipeError(f"{self.draft.path.name}:{first.line}: {first.message}{rest}", hint))
+        self.tell_problem(RecipeError(f"{before}{self.draft.path.name}:{first.line}: {first.message}{rest}", hint))
+
+    def show_wrong(self) -> None:
+        """To the first thing that keeps the recipe from being started."""
+        row = next((row for row in self.form.rows() if row.misread), None)
+        if row is not None:
+            self.tell_problem(f"Nothing is started. '{row.name}': {row.misread}")
+        elif self.problems:
+            self._tell_problems("Nothing is started. ")
+            row = self.form.row_of(self.problems[0].place)
+        self.action_page("form" if row else "toml")
+        self._lay_out()
+        if row is not None:
+            self.call_after_refresh(row.take_focus)
+        elif self.problems:
+            self.call_after_refresh(self._show_line, self.problems[0].line)
+
+    def _show_line(self, line: int) -> None:
+        self.toml.focus()
+        self.toml.move_cursor((min(line, self.toml.document.line_count) - 1, 0))
 
     def _after(self, name: str, seconds: float, action) -> None:
         """Do it so long after the last time it was asked for."""
@@ -290,13 +309,24 @@ class NewRunScreen(RecipeFiles, RunStarter):
 
     def look(self) -> None:
         """Look at data and plan where one of them is shown and the recipe has changed since the last look."""
-        if self.page not in ("data", "plan") or self.seen is not None or not self.is_current:
+        if self.page not in ("data", "plan") or not self.is_current:
+            return
+        if self.seen is not None:
+            if self.is_plan_old:
+                self.plan_anew(self.seen)
             return
         if self.recipe is None:
             self._say("The recipe is not complete yet; see above.")
             return
         self._say("Looking at the data...")
         self.preview_in_background()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="look")
+    def plan_anew(self, seen: Preview) -> None:
+        """Runs came and went meanwhile."""
+        worker, anew = get_current_worker(), planned_anew(self.engine_bench(), seen)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(lambda: self.show_seen(anew, self.recipe) if self.seen is seen else None)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="look")
     def preview_in_background(self) -> None:
@@ -317,7 +347,7 @@ class NewRunScreen(RecipeFiles, RunStarter):
 
     def show_seen(self, seen: Preview, recipe: Recipe) -> None:
         if recipe is self.recipe:
-            self.seen = seen
+            self.seen, self.is_plan_old = seen, False
             self.query_one(DatasetView).show(seen)
             self.query_one(PlanView).show(seen)
 
@@ -337,7 +367,7 @@ class NewRunScreen(RecipeFiles, RunStarter):
     def edit(self, path: str = "") -> None:
         """Open a recipe here; empty: let the person choose."""
         wanted = Path(path).expanduser() if path else None
-        if not self.is_mounted:
+        if not self.is_open:
             self.wanted = wanted
         else:
             self.open_or_ask(wanted) if wanted else self.action_choose()

@@ -27,6 +27,10 @@ class RecipeFiles(EdgeScreen):
     draft: Draft
     wanted: Path | None = None
     """What to open once the screen is there."""
+    is_plan_old = False
+    """Something else was shown since the plan was made, and runs may have come and gone."""
+    is_open = False
+    """The first recipe is being read, or was."""
     _disk_timer: Timer | None = None
     _told_news = ""
 
@@ -36,9 +40,18 @@ class RecipeFiles(EdgeScreen):
     async def flush(self) -> None:
         raise NotImplementedError
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         self.query_one("#page-tabs").focus()
+        self.query_one("#which", Static).update("Reading the recipe...")
+        self.call_after_refresh(self.open_first)
+
+    async def open_first(self) -> None:
+        """Once the screen is seen: the form has many fields and takes its time."""
+        self.is_open = True
         await self.open(self.wanted or recipe_text.sample_recipe(self.bench.settings))
+
+    def unsaved(self) -> str:
+        return f"The recipe {self.draft.path.name} has unsaved changes. They are lost." if self.draft.is_changed else ""
 
     async def on_screen_resume(self) -> None:
         if self._disk_timer is None:
@@ -47,6 +60,7 @@ class RecipeFiles(EdgeScreen):
         self.look()
 
     def on_screen_suspend(self) -> None:
+        self.is_plan_old = True
         if self._disk_timer:
             self._disk_timer.pause()
         self.workers.cancel_group(self, "look")

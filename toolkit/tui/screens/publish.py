@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from textual import getters, on, work
 from textual.binding import Binding
+from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState, get_current_worker
@@ -22,10 +23,13 @@ from toolkit.core.workbench import Workbench
 from toolkit.errors import RegistryDenied, ToolkitError
 from toolkit.tui.messages import ShowPlace, ShowRun
 from toolkit.tui.screens.base import EdgeScreen
+from toolkit.tui.widgets.dialogs import COPIED
 from toolkit.tui.widgets.moves import Moves, release_of
 from toolkit.tui.widgets.publish_form import Asked, PublishForm
 
 WAY = "Enter or ^l shows what would move; ^r pushes."
+REFUSED = RegistryDenied("The registry refused user and password.", "Type the password again, ^r goes on.")
+WANTED = RegistryDenied("The registry wants a user and a password.", "Type both, ^r goes on.")
 
 
 class PublishScreen(EdgeScreen):
@@ -45,6 +49,8 @@ class PublishScreen(EdgeScreen):
         super().__init__(bench)
         self._wanted = ""
         """Image chosen by the app before the list was there."""
+        self._came_from: tuple[Message, ...] = ()
+        """Requests that lead back; empty: by the top line."""
         self._run: Run | None = None
         """The push that is shown."""
         self._state = RunState()
@@ -59,9 +65,9 @@ class PublishScreen(EdgeScreen):
         self.moves.say(WAY)
         self.form.images.focus()  # no field to write in: digits still go to places
 
-    def choose(self, reference: str) -> None:
-        """Take this image, now or as soon as it is listed."""
-        self._wanted = reference
+    def choose(self, reference: str, came_from: tuple[Message, ...] = ()) -> None:
+        """Take this image, now or as soon as it is listed; leaving leads back to where it was asked for."""
+        self._wanted, self._came_from = reference, came_from
         if self.is_mounted:
             self._look()
 
@@ -89,7 +95,7 @@ class PublishScreen(EdgeScreen):
     def _looked(self, found: Stock, targets: list[str], moving: Run | None) -> None:
         if found.problem:
             self.tell_problem(found.problem)
-            self._timer = self.set_timer(self.pace.list_seconds, self._look)
+            self._timer = self.set_timer(self.pace.list_seconds, self._look) if self.is_current else None
         elif self._has_no_engine:
             self.clear_problem()
         self._has_no_engine = found.problem is not None
@@ -190,37 +196,46 @@ class PublishScreen(EdgeScreen):
             self._tell_failure(picture.state)
 
     def _tell_failure(self, state: RunState) -> None:
-        self.tell_problem(ToolkitError(state.problem, state.hint))
-        if any(step.cause == RegistryDenied.__name__ for step in state.steps.values()):
-            self.form.point_at_password()
+        if any((step.status, step.cause) == ("failed", RegistryDenied.__name__) for step in state.steps.values()):
+            self._tell_denial()
+        else:
+            self.tell_problem(ToolkitError(state.problem, state.hint))
+
+    def _tell_denial(self) -> None:
+        """The way out is in the form; a command line has its own."""
+        self.tell_problem(REFUSED if self.form.user.value else WANTED)
+        self.form.point_at_password()
 
     @on(Worker.StateChanged)
     def put_the_way_out_under_the_cursor(self, event: Worker.StateChanged) -> None:
-        """The base tells what failed."""
+        """What failed is told by the base, a refused password here."""
         if event.state is not WorkerState.ERROR:
             return
         if event.worker.group in ("plan", "push"):
             self.moves.say(WAY)
         if isinstance(event.worker.error, RegistryDenied):
-            self.form.point_at_password()
+            event.prevent_default()
+            self._tell_denial()
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def action_copy(self) -> None:
         if release := release_of(self._state):
             self.app.copy_to_clipboard(release)
-            self.notify(f"Copied {release}", markup=False)
+            self.notify(COPIED, markup=False)
 
     def action_show_run(self) -> None:
         if self._run:
             self.post_message(ShowRun(self._run.id))
 
     def action_leave(self) -> None:
-        """Out of a field, then home."""
-        if isinstance(self.focused, Moves):
-            self.post_message(ShowPlace("home"))
-        else:
+        """Out of a field, then back to where one came from."""
+        if not isinstance(self.focused, Moves):
             self.moves.focus()
+            return
+        for request in self._came_from or (ShowPlace("home"),):
+            self.post_message(request)
+        self._came_from = ()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("plan", "push") and self._is_under_way:

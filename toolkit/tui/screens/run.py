@@ -24,10 +24,11 @@ from toolkit.core.run import Run, RunState
 from toolkit.core.watch import Moment, Picture, Watcher, watch
 from toolkit.core.workbench import Workbench
 from toolkit.errors import RunMissing, ToolkitError
+from toolkit.tui.messages import ShowRun
 from toolkit.tui.screens.run_next import RunNext, WayOn
 from toolkit.tui.widgets import run_result
 from toolkit.tui.widgets.line_view import LineView
-from toolkit.tui.widgets.log_pane import LogPane
+from toolkit.tui.widgets.log_pane import NOTHING_YET, LogPane
 from toolkit.tui.widgets.pane_tabs import PaneTabs
 from toolkit.tui.widgets.run_header import RunHeader, headline, outcome
 from toolkit.tui.widgets.run_plots import RunPlots
@@ -91,6 +92,9 @@ class RunScreen(RunNext):
         self._watcher: Watcher | None = None
         self._plotted_at = 0.0
         self._told_result = ""
+
+    def way_back(self) -> tuple[Message, ...]:
+        return (*super().way_back(), ShowRun(self.run_id))
 
     def body(self) -> Iterable[Widget]:
         yield RunHeader(is_one_line=True, id="headline")
@@ -195,6 +199,7 @@ class RunScreen(RunNext):
         self.query_one("#outcome", RunHeader).tell(outcome(state) if picture.read >= 1 else Content(""))
         self.steps.show(state, results.sizes_of(self.known, state), now)
         self._draw_about()
+        self._say_why_empty(state)
         self._draw_result(state)
         if not self.pace.is_slow or state.has_ending or time.monotonic() - self._plotted_at >= 2 * self.pace.list_seconds:
             self._plotted_at = time.monotonic()
@@ -203,6 +208,10 @@ class RunScreen(RunNext):
         if isinstance(lines, MomentLines) and lines.moments != picture.moments:
             lines.moments = picture.moments
             self.events_view.renew()
+
+    def _say_why_empty(self, state: RunState) -> None:
+        is_all_cached = state.has_ending and bool(state.steps) and all(step.cached for step in state.steps.values())
+        self.log_pane.empty_text = "No output: every step came from the cache." if is_all_cached else NOTHING_YET
 
     def _draw_head(self, now: float) -> None:
         prospect = outlook(self.known.recipe, self.picture.state, self.known.taken, now)

@@ -57,7 +57,9 @@ class RunActions(EdgeScreen):
 
     @work(exit_on_error=False, group="ask")
     async def stop_run(self, row: Row) -> None:
-        if await self.app.push_screen_wait(Confirm(f"Stop {row.id}?", "Finished steps are kept; it can be resumed.", "Stop")):
+        if await self.app.push_screen_wait(
+            Confirm(f"Stop {row.id}?", "Finished steps are kept. Resumed, the step under way starts again from its beginning.", "Stop")
+        ):
             self.notify(f"Stopping {row.id} ...", markup=False)
             self._stop(row)
 

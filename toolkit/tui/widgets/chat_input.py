@@ -19,7 +19,7 @@ class ChatInput(TextArea):
     BINDINGS = [
         Binding("enter", "send", "Send", key_display="Enter"),
         Binding("ctrl+j", "new_line", "New line", show=False),
-        Binding("escape", "leave", "Keys", key_display="Esc"),
+        Binding("escape", "screen.leave_input", "Keys", key_display="Esc"),
         Binding("ctrl+r", "screen.regenerate", "Again"),
         Binding("ctrl+l", "screen.edit", "Edit"),
         Binding("ctrl+n", "screen.new_conversation", "New"),
@@ -29,9 +29,6 @@ class ChatInput(TextArea):
     @dataclass
     class Sent(Message):
         text: str
-
-    class Left(Message):
-        """Escape was pressed."""
 
     @dataclass
     class Folded(Message):
@@ -89,6 +86,3 @@ class ChatInput(TextArea):
 
     def action_new_line(self) -> None:
         self.insert("\n")
-
-    def action_leave(self) -> None:
-        self.post_message(self.Left())

@@ -17,10 +17,8 @@ from textual.widgets.option_list import Option
 
 from toolkit.core.chatroom import Wanted
 from toolkit.core.files import as_size
-from toolkit.core.targets import Packaged
+from toolkit.core.stock import Packed, Stock
 from toolkit.tui.harmless import harmless_line
-
-OURS = "edge-toolkit/"
 
 
 class ModelList(OptionList):
@@ -32,11 +30,11 @@ class ModelList(OptionList):
     class Chosen(Message):
         wanted: Wanted
 
-    def show(self, rows: Sequence[Packaged], first: str = "") -> None:
-        """List these anew, ours before what was tagged for a registry; `first` goes before all."""
-        rows = sorted(rows, key=lambda row: (row.reference != first, not row.reference.startswith(OURS), row.reference))
-        self._offers = [Wanted(row.reference, adapter) for row in rows for adapter in ("", *_adapters(row))]
-        options = [Option(_line(row, adapter)) for row in rows for adapter in ("", *_adapters(row))]
+    def show(self, rows: Sequence[Packed], first: str = "") -> None:
+        """List these anew, in their order; `first` goes before all."""
+        rows = sorted(rows, key=lambda row: row.reference != first)
+        self._offers = [Wanted(row.reference, adapter) for row in rows for adapter in ("", *row.adapters)]
+        options = [Option(_line(row, adapter)) for row in rows for adapter in ("", *row.adapters)]
         self.clear_options()
         self.add_options(options)
         if options:
@@ -48,34 +46,33 @@ class ModelList(OptionList):
         self.post_message(self.Chosen(self._offers[event.option_index]))
 
 
-def _adapters(row: Packaged) -> list[str]:
-    return [name for name in row.adapters.split(",") if name]
-
-
-def _line(row: Packaged, adapter: str) -> Text:
+def _line(row: Packed, adapter: str) -> Text:
     """The image on the line of its base, the adapters below it."""
     if adapter:
         return Text(f"   + {harmless_line(adapter)}", no_wrap=True)
     text = Text(harmless_line(row.reference), no_wrap=True, overflow="ellipsis")
-    return text.append(f"  base  {row.device}, {as_size(row.bytes)}, {row.identity[:19]}", "dim")
+    made_by = "another home" if row.is_strange else "a local folder" if row.is_folder else row.runs[-1] if row.runs else row.identity[7:19]
+    return text.append(f"  base  {as_size(row.bytes)}, {made_by}", "dim")
 
 
 class ChooseModel(ModalScreen[Wanted | None]):
     BINDINGS = [Binding("escape", "dismiss", "Cancel")]
 
-    def __init__(self, question: str, rows: Sequence[Packaged], first: str = "") -> None:
+    def __init__(self, question: str, known: Stock, first: str = "") -> None:
         super().__init__(classes="dialog")
-        self._question, self._rows, self._first = question, rows, first
+        self._question, self._known, self._first = question, known, first
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(self._question, markup=False, classes="question")
+            if self._known.problem is not None:
+                yield Static(f"! {self._known.problem}", markup=False, classes="consequence")
             yield ModelList()
             yield Static("Enter: choose    Esc: cancel", markup=False, classes="keys")
 
     def on_mount(self) -> None:
         listed = self.query_one(ModelList)
-        listed.show(self._rows, self._first)
+        listed.show(self._known.items, self._first)
         listed.focus()
 
     @on(ModelList.Chosen)

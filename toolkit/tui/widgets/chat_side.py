@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual import getters
@@ -15,7 +14,8 @@ from textual.widgets import Static
 
 from toolkit.core.chat import Conversation, Finished, Turn
 from toolkit.core.chatroom import Seat, Wanted
-from toolkit.core.targets import ChatTarget, Packaged
+from toolkit.core.stock import Stock
+from toolkit.core.targets import ChatTarget
 from toolkit.core.transcript import Talk, figures
 from toolkit.errors import ToolkitError
 from toolkit.tui.harmless import harmless_line
@@ -43,13 +43,13 @@ class ChatSide(Vertical):
         Binding("y", "screen.copy_answer", "Copy"),
         Binding("Y", "screen.copy_chat", "Copy all"),
         Binding("s", "screen.save", "Save"),
-        Binding("r", "screen.regenerate", "Again", show=False),
-        Binding("e", "screen.edit", "Edit", show=False),
+        Binding("r,ctrl+r", "screen.regenerate", "Again", show=False),
+        Binding("e,ctrl+l", "screen.edit", "Edit", show=False),
         Binding("d", "screen.side_by_side", "Side by side"),
-        Binding("o", "screen.choose_model", "Model", show=False),
+        Binding("o,ctrl+o", "screen.choose_model", "Model", show=False),
         Binding("t", "screen.settings", "Settings"),
         Binding("b", "screen.batch", "Batch"),
-        Binding("n", "screen.new_conversation", "New", show=False),
+        Binding("n,ctrl+n", "screen.new_conversation", "New", show=False),
     ]
     chat_log = getters.query_one(ChatLog)
     models = getters.query_one(ModelList)
@@ -73,6 +73,10 @@ class ChatSide(Vertical):
         self.inbox: deque[str | Finished | ChatTarget | Seat | Failed] = deque()
         self.question = ""
         """The one being answered."""
+        self.is_waiting = False
+        """Asked, and no word of the answer yet: in the server's queue, or taking the question in."""
+        self._taken_back: Turn | None = None
+        """The turn in whose place the question is asked; it comes back where there is no answer."""
 
     def compose(self) -> ComposeResult:
         yield Static("", classes="who", markup=False)
@@ -85,11 +89,17 @@ class ChatSide(Vertical):
 
     # -- told by the screen -----------------------------------------------------------------------------------------
 
-    def offer(self, rows: Sequence[Packaged]) -> None:
+    def offer(self, known: Stock) -> None:
         """What there is to choose from, while nothing is chosen."""
         if self.state == EMPTY:
-            self.models.show(rows)
-            said = "Choose a model, then Enter:" if rows else "Nothing is packaged yet. Finish a run, then package it (3 Images)."
+            self.models.show(known.items)
+            said = "Choose a model, then Enter:" if known.items else "Nothing is packaged yet. Finish a run, then package it (3 Images)."
+            if known.problem is not None:
+                said = (
+                    "Images show when the engine answers again; local folders:"
+                    if known.items
+                    else "Images show when the engine answers again."
+                )
             self.query_one(".what", Static).update(said)
 
     def starts(self, wanted: Wanted) -> None:
@@ -110,15 +120,25 @@ class ChatSide(Vertical):
     def asks(self, question: str) -> None:
         self.question = question
         self.chat_log.add_question(question)
+        self.is_waiting = True
         self._set_state(ANSWERING)
 
-    def answered(self, finished: Finished, is_short: bool) -> None:
-        self.chat_log.add_figures(figures(finished, is_short))
+    def grow(self, text: str) -> None:
+        """More of the answer under way."""
+        self.chat_log.grow(text)
+        if self.is_waiting:
+            self.is_waiting = False
+            self._show_state()
+
+    def answered(self, finished: Finished) -> None:
+        self.chat_log.add_figures(figures(finished))
+        self._taken_back = None
         self._set_state(READY)
 
     def failed(self, is_served: bool) -> None:
         """The question is taken back; the conversation is as it was."""
         self.chat_log.take_back()
+        self._put_back()
         self._set_state(READY if is_served else ENDED)
 
     def leave(self) -> None:
@@ -128,10 +148,24 @@ class ChatSide(Vertical):
         self._set_state(EMPTY)
 
     def did_not_start(self) -> None:
+        self._put_back()
         self._set_state(ENDED)
 
+    @property
+    def is_asked_again(self) -> bool:
+        """The question under way is the last one, unchanged."""
+        return self._taken_back is not None and self._taken_back.question == self.question
+
+    def _put_back(self) -> None:
+        turn, self._taken_back = self._taken_back, None
+        if turn is not None:
+            self.turns.append(turn)
+            self.chat_log.add_question(turn.question)
+            self.chat_log.grow(turn.answer)
+            self.chat_log.add_figures(figures(turn.finished))
+
     def clear(self) -> None:
-        self.kept_turns = []
+        self.kept_turns, self._taken_back = [], None
         self.chat_log.clear()
         if self.conversation is not None:
             self.conversation.clear()
@@ -141,6 +175,7 @@ class ChatSide(Vertical):
         if self.conversation is None or not self.conversation.turns:
             return ""
         self.chat_log.take_back()
+        self._taken_back = self.conversation.turns[-1]
         return self.conversation.take_back()
 
     @property
@@ -166,7 +201,8 @@ class ChatSide(Vertical):
         self.models.display, self.chat_log.display = self.wanted is None, self.wanted is not None
         if self.wanted is None:
             return
-        who = f"[{self.state}] {self.wanted.adapter or 'base'} of {self.wanted.reference}"
+        state = "waiting" if self.state == ANSWERING and self.is_waiting else self.state
+        who = f"[{state}] {self.wanted.adapter or 'base'} of {self.wanted.reference}"
         self.query_one(".who", Static).update(harmless_line(who))
         if self.target is not None:
             limits = self.wanted.limits(self.target)

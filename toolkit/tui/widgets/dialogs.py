@@ -9,6 +9,9 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+COPIED = "Copied, if this terminal lets programs copy."
+"""Nothing answers a terminal's copying: it cannot be known."""
+
 
 class Confirm(ModalScreen[bool]):
     """A question with its consequence. `y` does it; `n`, Escape and Enter on No do not."""

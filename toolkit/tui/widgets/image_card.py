@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
@@ -52,19 +50,13 @@ class ImageCard(VerticalScroll):
 
 
 def _bars(card: Card) -> list[Bar]:
-    """A line for each thing a person names; the runtime's layers are one."""
     words = signs(card.comparison) if card.comparison else {}
-    grouped = [list(layers) for _, layers in groupby(card.layers, key=lambda layer: (layer.group, layer.title))]
-    largest = max((sum(layer.bytes for layer in layers) for layers in grouped), default=0) or 1
-    return [_bar(layers, largest, words) for layers in grouped]
+    largest = max((layer.bytes for layer in card.layers), default=0) or 1
+    return [_bar(layer, largest, words) for layer in card.layers]
 
 
-def _bar(layers: list[NamedLayer], largest: int, words: dict[str, str]) -> Bar:
-    size = sum(layer.bytes for layer in layers)
-    told = {words.get(layer.diff_id, "") for layer in layers}
-    word = next((word for word in ("new", "again", "kept") if word in told), "")
-    name = layers[0].title if len(layers) == 1 else f"{layers[0].title} ({len(layers)})"
-    return Bar(layers[0].group, harmless_line(name), as_size(size), size / largest, word)
+def _bar(layer: NamedLayer, largest: int, words: dict[str, str]) -> Bar:
+    return Bar(layer.group, harmless_line(layer.name), as_size(layer.bytes), layer.bytes / largest, words.get(layer.diff_id, ""))
 
 
 def _changes(card: Card) -> str:
@@ -78,12 +70,18 @@ def _changes(card: Card) -> str:
 
 def _facts(card: Card) -> str:
     item = card.item
-    made = [f"made by {', '.join(item.runs)}" if item.runs else "not made in this home", f"build {item.build or '?'}"]
+    made = [
+        "made by another home" if item.is_strange else f"made by {', '.join(item.runs)}" if item.runs else "not made in this home",
+        f"build {item.build or '?'}",
+    ]
     if item.is_folder:
         return f"{made[1]} | a folder of the local engine, no image"
     recipe = short_id(item.recipe_sha256)
     others = [name for name in item.names if name != item.reference]
-    lines = [f"id {short_id(item.identity)} | recipe {harmless_line(item.recipe)} {recipe}", " | ".join(made)]
+    lines = [
+        f"id {short_id(item.identity)} | recipe {harmless_line(item.recipe)} {recipe} | device {harmless_line(item.device)}",
+        " | ".join(made),
+    ]
     return "\n".join([*lines, *(f"also {harmless_line(name)}" for name in others)])
 
 

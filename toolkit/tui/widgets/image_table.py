@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textual.binding import Binding
 from textual.widgets import DataTable
 
 from toolkit.core.files import as_size
 from toolkit.core.stock import Packed
 from toolkit.tui.harmless import harmless_line
 
-NARROW = ("device", "image", "adapters", "size", "age")
+NARROW = ("image", "adapters", "size", "age")
 WIDE = ("device", "image", "recipe", "adapters", "size", "age", "id")
 
 
 class ImageTable(DataTable[str]):
     """One row an image. It is filled anew only where something in it changed, and keeps its cursor on the same image."""
+
+    BINDINGS = [
+        Binding("home,g", "scroll_top", "First", show=False),
+        Binding("end,G", "scroll_bottom", "Last", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", id="images")
@@ -56,12 +62,20 @@ def _cells(item: Packed, now: float, columns: Sequence[str]) -> tuple[str, ...]:
         "device": item.device or "?",
         "image": item.reference if len(item.reference) < 48 else item.reference[:45] + "...",
         "recipe": item.recipe,
-        "adapters": ",".join(item.adapters) or "-",
+        "adapters": _fitted(",".join(item.adapters) or "-", 14 if columns is NARROW else 40),
         "size": f"{as_size(item.bytes):>9}",
-        "age": ago(now - item.made_at) if item.made_at else "-",
+        "age": ("other home" if columns is NARROW else "another home")
+        if item.is_strange
+        else ago(now - item.made_at)
+        if item.made_at
+        else "-",
         "id": short_id(item.identity) or "folder",
     }
     return tuple(harmless_line(facts[column]) if column != "size" else facts[column] for column in columns)
+
+
+def _fitted(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 2]}.."
 
 
 def short_id(identity: str) -> str:

@@ -8,6 +8,7 @@ from textual import events
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input, TextArea
 
 from toolkit.tui.key_names import key_name
 
@@ -68,10 +69,12 @@ class KeyBar(Widget):
 
 def _of(screen: Screen) -> tuple[Shown, ...]:
     """The keys of the screen and of what has the focus, each action once."""
+    is_typing = isinstance(screen.focused, (Input, TextArea))  # there `?` is text
     shown: dict[str, Shown] = {}
     for _, binding, is_possible, _ in screen.active_bindings.values():
         if binding.show and binding.description and binding.action not in shown:
-            shown[binding.action] = Shown(binding.key, key_name(binding), binding.description, binding.action, is_possible)
+            key, name = (binding.key, key_name(binding)) if binding.action != LAST or not is_typing else ("f1", "F1")
+            shown[binding.action] = Shown(key, name, binding.description, binding.action, is_possible)
     return tuple(shown.values())
 
 

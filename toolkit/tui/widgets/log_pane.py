@@ -24,6 +24,8 @@ from toolkit.tui.widgets.dialogs import AskText
 from toolkit.tui.widgets.line_view import LineView
 
 HINT = "(f follow  v mark  y copy  w save)"
+FILTERED_HINT = "(Esc all lines  y copy  w save)"
+NOTHING_YET = "nothing in it yet"
 COPIED = 512 * 1024
 """Characters that are copied at most; terminals refuse more."""
 
@@ -50,6 +52,7 @@ class LogPane(Vertical):
         Binding("ampersand", "ask('filter')", "Filter", key_display="&"),
         Binding("y", "copy", "Copy lines", show=False),
         Binding("w", "save", "Save to a file", show=False),
+        Binding("escape", "clear", "Clear filter and search", show=False),
     ]
     view = getters.query_one(LineView)
     prompt = getters.query_one(Prompt)
@@ -76,6 +79,8 @@ class LogPane(Vertical):
         super().__init__(**kwargs)
         self.log_file = LogFile(Path())
         self.label = ""
+        self.empty_text = NOTHING_YET
+        """What is said of a log without lines."""
         self.filtered: Filtered | None = None
         self._asked = ""
         self._said = ""
@@ -142,11 +147,11 @@ class LogPane(Vertical):
     def _tell(self) -> None:
         """The line under the log: what is shown, and what was done last."""
         view, lines = self.view, len(self.log_file)
-        told = [self.label, f"{lines:,} lines" if lines else "nothing in it yet"]
+        told = [self.label, f"{lines:,} lines" if lines else self.empty_text]
         if self.filtered:
             told[1] = f"{len(self.filtered.numbers):,} of {lines:,} lines with & {self.filtered.pattern.text}"
         told.append(f"{len(view.marked):,} marked" if view.anchor is not None else "following" if view.is_following else "not following")
-        told.append(self._said or HINT)
+        told.append(self._said or (FILTERED_HINT if self.filtered else HINT))
         text = "  ".join(filter(None, told))
         status = self.query_one(".log-status", Static)
         if str(status.content) != text:
@@ -188,6 +193,18 @@ class LogPane(Vertical):
         self.view.numbers = self.filtered.numbers if self.filtered else None
         self.view.show_all_anew()
         self._say("")
+
+    def action_clear(self) -> None:
+        """Out of the filter, or of the search."""
+        if self.filtered:
+            self._filter_by("")
+            return
+        self.view.pattern = self.view.here = None
+        self.view.refresh()
+        self._say("")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self.filtered or self.view.pattern) if action == "clear" else True  # else Escape is the screen's
 
     def action_again(self, is_back: bool) -> None:
         """To the next line that fits, or the one before."""

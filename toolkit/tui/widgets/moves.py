@@ -6,11 +6,11 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from toolkit.core.files import as_size
+from toolkit.core.files import as_duration, as_size
 from toolkit.core.image_layers import GROUPS
 from toolkit.core.publish_plan import PublishPlan, in_words
 from toolkit.core.run import RunState, StepState
-from toolkit.core.wording import facts_of
+from toolkit.core.wording import seconds_left
 from toolkit.tui.harmless import harmless, harmless_line
 from toolkit.tui.widgets.size_bar import Bar, SizeBars
 
@@ -37,7 +37,7 @@ class Moves(VerticalScroll):
 
     def show_run(self, run: str, state: RunState, now: float) -> None:
         push = state.steps.get("push", StepState("push"))
-        bars = [_moving(name, done, total, push.status) for name, (done, total) in push.parts.items()]
+        bars = [_moving(name, done, total, push.status, state.has_ending) for name, (done, total) in push.parts.items()]
         self._show(f"{run}: {state.status}", bars, _outcome(run, state, now))
 
     def say(self, text: str) -> None:
@@ -51,10 +51,10 @@ class Moves(VerticalScroll):
             self.query_one("#told", Static).update(harmless(text))
 
 
-def _moving(name: str, done: float, total: float, status: str) -> Bar:
+def _moving(name: str, done: float, total: float, status: str, is_over: bool) -> Bar:
     group = name.partition(" ")[0]
     is_there = (total and done >= total) or status == "finished"
-    word = "there" if is_there else "moving" if done else "waiting"
+    word = "there" if is_there else "not sent" if is_over else "moving" if done else "waiting"
     share = 1.0 if is_there else done / total if total else 0.0
     return Bar(group if group in GROUPS else "other", harmless_line(name), as_size(total) if total else "", 1.0, word, share)
 
@@ -65,8 +65,17 @@ def _outcome(run: str, state: RunState, now: float) -> str:
     if state.has_ending:
         return f"^r goes on with {run}: layers already there do not move again."
     current = state.current
-    doing = {"push": "Pushing", "verify": "Reading the digest back"}.get(current.name, current.name) if current else "Starting"
-    return f"{doing}  {facts_of(current, now) if current else ''}\nIt goes on without this screen, and without this terminal."
+    return f"{_doing(current, now) if current else 'Starting'}\nIt goes on without this screen, and without this terminal."
+
+
+def _doing(step: StepState, now: float) -> str:
+    """The step under way, and a line of its own for the layer."""
+    if step.name != "push":
+        return {"verify": "Reading the digest back"}.get(step.name, step.name)
+    parts = [f"Pushing {as_size(step.done)}" + (f" of at most {as_size(step.total)}" if step.total else "")]
+    left = seconds_left(step, now)
+    parts += [f"ETA {as_duration(left)}"] if left is not None else []
+    return "  ".join(parts) + (f"\n{step.message}" if step.message else "")
 
 
 def _finished(state: RunState) -> str:

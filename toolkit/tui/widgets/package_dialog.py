@@ -12,8 +12,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from toolkit.core.packagable import Packagable
-from toolkit.tui.harmless import harmless_line
+from toolkit.core.packagable import Packagable, as_memory_mb
+from toolkit.errors import RunError
+from toolkit.tui.harmless import harmless, harmless_line
 from toolkit.tui.widgets.image_table import ago
 
 
@@ -33,7 +34,7 @@ class PackageDialog(ModalScreen[tuple[Packagable, int] | None]):
             yield OptionList(*(Option(_told(build, self._now)) for build in self._builds), markup=False)
             with Horizontal(id="memory-line"):
                 yield Label("Memory limit of the proof, MB: ", markup=False)
-                yield Input(placeholder="the device's", restrict=r"\d{0,7}", id="memory")
+                yield Input(placeholder="the device's", max_length=12, id="memory")
             yield Static("", markup=False, classes="consequence", id="limit")
             with Horizontal():
                 yield Button("Package (Enter)", id="start", variant="primary")
@@ -46,18 +47,28 @@ class PackageDialog(ModalScreen[tuple[Packagable, int] | None]):
 
     @on(OptionList.OptionHighlighted)
     def tell_limit(self) -> None:
-        build = self._builds[self.query_one(OptionList).highlighted or 0]
-        self.query_one("#limit", Static).update(f"The device {build.device} has {build.memory_mb} MB.")
+        build = self._chosen
+        told = f"The device {build.device} has {build.memory_mb} MB."
+        self.query_one("#limit", Static).update(harmless("\n".join(filter(None, [told, build.name.note]))))
+
+    @property
+    def _chosen(self) -> Packagable:
+        return self._builds[self.query_one(OptionList).highlighted or 0]
+
+    @on(Input.Changed)
+    def changed(self, event: Input.Changed) -> None:
+        event.input.remove_class("-invalid")
 
     @on(OptionList.OptionSelected)
     @on(Input.Submitted)
     def start(self) -> None:
-        memory = int(self.query_one(Input).value or 0)
-        if 0 < memory < 64:
-            self.query_one("#limit", Static).update("At least 64 MB, or nothing for the device's limit.")
-            self.query_one(Input).focus()
-            return
-        self.dismiss((self._builds[self.query_one(OptionList).highlighted or 0], memory))
+        field = self.query_one(Input)
+        try:
+            self.dismiss((self._chosen, as_memory_mb(field.value)))
+        except RunError as exc:
+            self.query_one("#limit", Static).update(str(exc))
+            field.add_class("-invalid")
+            field.focus()
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:

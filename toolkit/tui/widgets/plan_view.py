@@ -56,6 +56,7 @@ def _plan(ahead: Forecast) -> Iterator[Content]:
     yield Content("")
     yield Content.assemble(("steps  ", MUTED), ahead.summary[:1].upper() + ahead.summary[1:] + ".")
     yield Content.assemble(("disk   ", MUTED), *_disk(ahead))
+    yield from (Content.assemble(("note   ", MUTED), note.translate(CONTROLS)) for note in ahead.notes)
     yield Content("")
     for kind, about in _kinds(ahead).items():
         yield Content.assemble((f"{kind}: ", "bold"), about)
@@ -88,7 +89,7 @@ def _disk(ahead: Forecast) -> Iterator[str | tuple[str, str]]:
 
 def _remarks(seen: Preview) -> Iterator[Content]:
     yield Content("")
-    for note in (*seen.notes, *(seen.forecast.notes if seen.forecast else ())):
+    for note in seen.notes:
         yield Content.styled(f"note: {note}".translate(CONTROLS), MUTED)
     if seen.warnings:
         yield Content.styled(f"{len(seen.warnings)} warnings of the data; see Data.", "$text-warning")

@@ -85,7 +85,7 @@ class Plot(Static):
 
     def __init__(self, empty: str, bounds: tuple[float, float] | None = None, may_log: bool = False, **kwargs) -> None:
         super().__init__(empty, markup=False, **kwargs)
-        self._empty, self._bounds, self._may_log = empty, bounds, may_log
+        self.empty, self._bounds, self._may_log = empty, bounds, may_log
         self._lines: tuple[Line, ...] = ()
         self._x_figure: Callable[[float], str] = "{:g}".format
         self._x_unit = ""
@@ -101,7 +101,7 @@ class Plot(Static):
 
     def _draw(self) -> None:
         width, height = self.content_size
-        picture = self._picture(width, height) if self._lines and width >= 20 and height >= 4 else Content(self._empty)
+        picture = self._picture(width, height) if self._lines and width >= 20 and height >= 4 else Content(self.empty)
         if (told := picture.markup) != self._drawn:
             self._drawn = told
             self.update(picture, layout=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,23 +51,62 @@ def _line(file: RecipeFile) -> str:
 
 
 class Starting(ModalScreen[bool]):
-    """What is done before the run itself; True where Escape gave it up."""
+    """What is done before the run itself. Escape gives it up, and is offered until the run is being made."""
 
     BINDINGS = [Binding("escape", "leave", "Give up")]
+    DEFAULT_CSS = "Starting #said { height: 1; margin-bottom: 1; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self) -> None:
         super().__init__(classes="dialog")
-        self._lines: deque[str] = deque(["Looking at recipe, model and data"], maxlen=8)
+        self.is_given_up = False
+        self._is_bound = self._is_over = False
+        self._title, self._line, self._keys = "Starting", "Looking at recipe, model and data", "Esc: give it up; nothing is started then"
+        self._since = time.monotonic()
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Static("Starting", markup=False, classes="question")
-            yield Static("\n".join(self._lines), markup=False, id="said")
-            yield Static("Esc: give it up; nothing is started then", markup=False, classes="keys")
+            yield Static(markup=False, classes="question")
+            yield Static(markup=False, id="said")
+            yield Static(markup=False, classes="keys")
+
+    def on_mount(self) -> None:
+        self._draw()
+        self.set_interval(1.0, self._draw)
+
+    def on_screen_resume(self) -> None:
+        if self._is_over and self.is_current:
+            self.dismiss(False)
+
+    def head(self, title: str) -> None:
+        self._title = title
 
     def say(self, line: str) -> None:
-        self._lines.append(line.translate(CONTROLS))
-        self.query_one("#said", Static).update("\n".join(self._lines))
+        """From any thread; drawn once a second at most."""
+        self._line = line.translate(CONTROLS)
+
+    def _draw(self) -> None:
+        seconds = int(time.monotonic() - self._since)
+        time_taken = f"  {seconds // 60}:{seconds % 60:02d}" if seconds else ""
+        for where, text in ((".question", self._title + time_taken), ("#said", self._line), (".keys", self._keys)):
+            if self.query_one(where, Static).content != text:
+                self.query_one(where, Static).update(text)
+
+    def bind_over(self) -> bool:
+        """From now on the run is made and cannot be given up; False where it was given up before."""
+        self._is_bound = not self.is_given_up
+        if self._is_bound:
+            self._keys = "The run is being made; its screen opens in a moment."
+            if self.is_mounted:
+                self._draw()
+        return self._is_bound
+
+    def finish(self) -> None:
+        """Go away, now or once it is on top."""
+        self._is_over = True
+        if self.is_current:
+            self.dismiss(False)
 
     def action_leave(self) -> None:
-        self.dismiss(True)
+        if not self._is_bound:
+            self.is_given_up = True
+            self.dismiss(True)

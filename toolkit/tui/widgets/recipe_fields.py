@@ -39,6 +39,21 @@ def default_text(field: FormField) -> str:
     return shown(field.default) or ("none" if field.kind in ("list", "table") else "empty")
 
 
+def _input(field: FormField) -> Input:
+    """A line to type on; what holds by itself is told as such, and not as if it had been typed."""
+    hint = "needed" if field.is_required else f"default: {default_text(field)}"
+    box = Input(placeholder=hint, compact=True, select_on_focus=False)
+    box.cursor_blink = False
+    return box
+
+
+def _write(box: Input, text: str) -> None:
+    """Show a text, with the cursor at its end where it is another one."""
+    if box.value != text:
+        box.value = text
+        box.cursor_position = len(text)
+
+
 class FieldRow(Vertical):
     """A label, something to edit, and beneath it what is wrong."""
 
@@ -67,14 +82,17 @@ class FieldRow(Vertical):
     def editor(self) -> ComposeResult:
         raise NotImplementedError
 
-    def show(self, value: Any) -> None:
-        """Show what the recipe says; the same again changes nothing."""
+    def show(self, value: Any, is_echo: bool = False) -> None:
+        """Show what the recipe says; the same again changes nothing. An echo of what was typed here never writes over it."""
         if self.misread and value == self.value:
             return
         self.value, self.misread = value, ""
         self.set_class(value is not None, "-set")
         with self.prevent(Input.Changed, Select.Changed, TextArea.Changed, Checkbox.Changed):
-            self.put(value)
+            self.follow(value) if is_echo else self.put(value)
+
+    def follow(self, value: Any) -> None:
+        """What stands beside the typed text, after it became this value."""
 
     def put(self, value: Any) -> None:
         raise NotImplementedError
@@ -103,14 +121,10 @@ class TextRow(FieldRow):
     """One line of text: texts, numbers, lists, tables."""
 
     def editor(self) -> ComposeResult:
-        box = Input(placeholder=default_text(self.field), compact=True, select_on_focus=False)
-        box.cursor_blink = False
-        yield box
+        yield _input(self.field)
 
     def put(self, value: Any) -> None:
-        box, text = self.query_one(Input), shown(value)
-        if box.value != text and not (box.has_focus and _same(box.value, text)):
-            box.value = text
+        _write(self.query_one(Input), shown(value))
 
     @on(Input.Changed)
     def changed(self, event: Input.Changed) -> None:
@@ -121,21 +135,25 @@ class TextRow(FieldRow):
 class LongRow(FieldRow):
     """Several lines of text."""
 
+    _said = ""
+    """What was last shown, or said to have been typed."""
+
     def editor(self) -> ComposeResult:
         area = TextArea(compact=True, soft_wrap=True, show_line_numbers=False, tab_behavior="focus")
         area.cursor_blink = False
         yield area
 
     def put(self, value: Any) -> None:
-        area, text = self.query_one(TextArea), shown(value)
-        if area.text != text:
-            area.load_text(text)
+        area, self._said = self.query_one(TextArea), shown(value)
+        if area.text != self._said:
+            area.load_text(self._said)
 
     @on(TextArea.Changed)
     def changed(self, event: TextArea.Changed) -> None:
         event.stop()
-        if event.text_area.text != shown(self.value):
-            self.edited(event.text_area.text or None)
+        if event.text_area.text != self._said:
+            self._said = event.text_area.text
+            self.edited(self._said or None)
 
 
 class ChoiceRow(FieldRow):
@@ -166,17 +184,16 @@ class ModelRow(FieldRow):
     _kind = "sample"
 
     def editor(self) -> ComposeResult:
-        box = Input(placeholder=default_text(self.field), compact=True, select_on_focus=False)
-        box.cursor_blink = False
         with Vertical():
             yield Select([(words, kind) for kind, (words, _) in MODELS.items()], allow_blank=False, value="sample", compact=True)
-            yield box
+            yield _input(self.field)
 
     def put(self, value: Any) -> None:
-        box, text = self.query_one(Input), shown(value)
-        if box.value != text:
-            box.value = text
-        self._kind = model_kind(text) or self._kind
+        _write(self.query_one(Input), shown(value))
+        self.follow(value)
+
+    def follow(self, value: Any) -> None:
+        self._kind = model_kind(shown(value)) or self._kind
         self.query_one(Select).value = self._kind
 
     @on(Select.Changed)
@@ -244,13 +261,3 @@ def row_for(field: FormField, devices: Mapping[str, Device]) -> Widget:
         case "choice" | "flag":
             return ChoiceRow(field)
     return TextRow(field)
-
-
-def _same(typed: str, text: str) -> bool:
-    """True where what is being typed means what is shown: `2e-3` and `0.002`, `a,b` and `a, b`."""
-    if "".join(typed.split()) == "".join(text.split()):
-        return True
-    try:
-        return float(typed) == float(text)
-    except ValueError:
-        return [item.strip() for item in typed.split(",") if item.strip()] == [item.strip() for item in text.split(",") if item.strip()]

@@ -81,17 +81,20 @@ class RecipeForm(Vertical):
         """The row of a place, or of the nearest thing around it that has one."""
         return _nearest({row.field.place: row for row in self.rows()}, place)
 
-    async def show(self, raw: dict[str, Any] | None, problems: Sequence[RecipeProblem]) -> None:
-        """Show these values and what is wrong with them; no values at all where the text is no TOML."""
+    async def show(self, raw: dict[str, Any] | None, problems: Sequence[RecipeProblem], is_echo: bool = False) -> None:
+        """Show these values and what is wrong with them; no values at all where the text is no TOML.
+
+        An echo is of what was typed here: more may stand in the fields by now, and stays.
+        """
         self.set_class(raw is None, "-unreadable")
         if raw is not None:
             self._raw = raw
             count = len(tables) if isinstance(tables := raw.get("adapters"), list) else 0
             if min(count, MOST_ADAPTERS + 1) != min(self._adapters, MOST_ADAPTERS + 1):
-                self._adapters = count
+                self._adapters, is_echo = count, False
                 await self._rebuild()
             for row in self.rows():
-                row.show(value_at(raw, row.field.place))
+                row.show(value_at(raw, row.field.place), is_echo)
         self._tell(problems)
 
     def _tell(self, problems: Sequence[RecipeProblem]) -> None:
@@ -155,9 +158,8 @@ def explained(field: FormField) -> str:
     """What a field is for, what it may be, and what holds where nothing is set."""
     dotted = ".".join(str(at + 1) if isinstance(at, int) else at for at in field.place)
     default = "" if field.is_required else f"Default: {default_of(field)}."
-    return "\n".join(
-        filter(None, [f"{dotted}: {field.help}", " ".join(filter(None, [f"{field.limits}." if field.limits else "", default]))])
-    )
+    limits = "Space ticks one or takes its tick away" if field.place == ("devices",) else field.limits[:1].upper() + field.limits[1:]
+    return "\n".join(filter(None, [f"{dotted}: {field.help}", " ".join(filter(None, [f"{limits}." if limits else "", default]))]))
 
 
 def default_of(field: FormField) -> str:

@@ -20,6 +20,8 @@ MACHINE_MARKS = {
     "gpu": ("GPU", "■", "$success"),
     "gpu_memory": ("GPU memory", "▒", "$warning"),
 }
+NO_LOSS = "No curve yet: the loss is drawn while a step is fine-tuned."
+NO_SAMPLE = "No sample of the machine yet."
 
 
 class RunPlots(Vertical, can_focus=True):
@@ -34,12 +36,15 @@ class RunPlots(Vertical, can_focus=True):
         """None: the step that runs, or ran last."""
 
     def compose(self) -> ComposeResult:
-        yield Plot("No curve yet: the loss is drawn while a step is fine-tuned.", may_log=True, id="loss", classes="panel")
-        yield Plot("No sample of the machine yet.", bounds=(0.0, 1.0), id="machine", classes="panel")
+        yield Plot(NO_LOSS, may_log=True, id="loss", classes="panel")
+        yield Plot(NO_SAMPLE, bounds=(0.0, 1.0), id="machine", classes="panel")
 
     def show(self, picture: Picture) -> None:
         """Draw what was measured so far."""
         self._curves = picture.curves
+        has_ended = picture.state.has_ending and picture.read >= 1
+        self.loss.empty = "This run trained nothing." if has_ended else NO_LOSS
+        self.machine.empty = "The machine was not recorded." if has_ended else NO_SAMPLE
         self._show_loss()
         self._show_machine(picture)
 

@@ -59,16 +59,16 @@ def layers(state: RunState, width: int) -> Content:
     step = next((step for step in reversed(state.steps.values()) if step.parts), None)
     if step is None:
         return Content("")
-    return Content("\n").join([_layer(name, *share[:2], width) for name, share in step.parts.items() if len(share) > 1])
+    shares = {harmless_line(name): share for name, share in step.parts.items() if len(share) > 1}
+    name_width = min(max(map(len, shares), default=0), max(width - 40, 8))
+    return Content("\n").join([_layer(name, *share[:2], name_width) for name, share in shares.items()])
 
 
 def _layer(name: str, done: float, total: float, width: int) -> Content:
     full = round(min(done / total, 1.0) * LAYER_BAR) if total else 0
     bar = ("█" * full, "$primary"), ("░" * (LAYER_BAR - full), "dim")
     count = f"{as_size(done):>9} of {as_size(total)}" if total else "  waiting"
-    return Content.assemble(
-        f"{harmless_line(name)[: max(width - 40, 8)]:<14} ", *bar, f" {count}" + ("  there" if total and done >= total else "")
-    )
+    return Content.assemble(f"{name[:width]:<{width}} ", *bar, f" {count}" + ("  there" if total and done >= total else ""))
 
 
 def publication(known: Backdrop, release: str, state: RunState, width: int) -> Content:

@@ -45,12 +45,18 @@ def _progress_bar(row: Row, width: int) -> str:
 
 
 def left_of(row: Row) -> str:
-    """How long it still takes: `4 min`, or `>4 min` where only the step under way can be told."""
+    """How long it still takes: `4 min`, or `4 min+` where only the step under way can be told."""
     if row.eta_seconds is None:
         return ""
     if row.is_eta_whole:
         return as_round_duration(row.eta_seconds)
-    return f">{row.eta_seconds // 10 * 10:.0f} s" if row.eta_seconds < 60 else f">{as_round_duration(row.eta_seconds)}"
+    return (
+        ""
+        if row.eta_seconds < 10
+        else f"{row.eta_seconds // 10 * 10:.0f} s+"
+        if row.eta_seconds < 60
+        else f"{as_round_duration(row.eta_seconds)}+"
+    )
 
 
 COLUMNS = (

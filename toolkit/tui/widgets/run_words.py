@@ -23,6 +23,8 @@ def _standing(row: Row) -> str:
         parts[0] = f"{row.status} {row.step}"
     if row.status == "running" and row.share is not None:
         parts.append(f"{row.share:.0%} done")
+    if row.status == "running" and row.eta_seconds is not None and not row.is_eta_whole:
+        parts.append("time left (+): of this step, later ones are unknown")
     if row.seconds and row.status != "unreadable":
         parts.append(f"worked for {as_duration(row.seconds)}")
     if row.image:

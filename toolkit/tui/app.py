@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from textual import events, on
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from toolkit.tui.terminal import EdgeDriver
 
 ScrollBar.renderer = PlainScrollBar
+
+
+WORKERS = 64
+"""Threads at most. Python's own limit is six on two cores; a few that wait for a deaf engine would leave none for a key."""
 
 
 class EdgeApp(KeysInOrder):
@@ -76,6 +82,7 @@ class EdgeApp(KeysInOrder):
         self.set_pace(self.pace)
 
     def on_mount(self) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKERS, "worker"))
         self.action_go("home")
         self.run_worker(lambda: watch_endings(self, self._ticker), thread=True, exit_on_error=False, group="endings")
 

@@ -400,8 +400,8 @@ async def test_a_start_that_was_given_up_starts_nothing_however_late(slow_stage:
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is screen)
         slow_stage.images.gate.set()
-        await asyncio.get_running_loop().shutdown_default_executor()  # until every thread has ended
-        assert not slow_stage.bench.runs() and not slow_stage.engine.starts
+    await asyncio.get_running_loop().shutdown_default_executor()  # until every thread has ended
+    assert not slow_stage.bench.runs() and not slow_stage.engine.starts
 
 
 async def test_escape_is_not_offered_once_the_run_is_being_made(stage: Stage, recipe: Path) -> None:

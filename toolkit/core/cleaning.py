@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from toolkit.core import lifecycle
 from toolkit.core.engine import LABEL
 from toolkit.core.files import folder_bytes
+from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineMissing, RunBusy, RunError, ToolkitError
@@ -35,7 +36,8 @@ def _engine_litter(bench: Workbench) -> list[Litter]:
     try:
         engine = bench.image_engine()
         ended = engine.ended_containers(bench.settings.runs)
-        packaged = engine.images(f"{LABEL}.kind=image")
+        mark = mark_of(bench.settings.runs)
+        packaged = [image for image in engine.images(f"{LABEL}.kind=image") if image.labels.get(HOME, mark) == mark]
         own = [*engine.images(f"{LABEL}.kind=runtime"), *engine.images(f"{LABEL}.kind=build")]
     except EngineMissing:
         return []

@@ -2,6 +2,7 @@
 
 A and B are graph inputs with a default, so the graph runs without an adapter, and any adapter fits: the rank is
 symbolic. They stay in the type of the activations, never int4, and a packed projection gets one branch, not three.
+Where our operators are at hand a branch is one node, else three.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from olive.passes import Pass
 from olive.passes.olive_pass import PassConfigParam
 from olive.passes.onnx.common import ir_model_to_olive_model
 
+from passes import graph_operators
+
 _PROJECTION = re.compile(r"/model/layers\.(\d+)/(attn|mlp)/(\w+)/MatMul(_\w+)?$")
 _MATMULS = ("MatMul", "MatMulNBits")
 DATA_FILE = "model.onnx.data"
@@ -31,17 +34,21 @@ class LoraInputs(Pass):
     @classmethod
     def _default_config(cls, accelerator_spec) -> dict[str, PassConfigParam]:
         return {
-            "layout": PassConfigParam(type_=dict, required=True, description="Projections and what is behind them."),
+            "layout": PassConfigParam(type_=dict, required=True, description="Projections and what is behind them; none: no branches."),
+            "operators_for": PassConfigParam(type_=str, default_value="", description="Provider to use our operators for; empty: do not."),
         }
 
     def _run_for_config(self, model: ONNXModelHandler, config, output_model_path: str) -> ONNXModelHandler:
         graph_model = model.load_ir_model()
-        insert_lora_inputs(graph_model, config.layout)
+        if config.layout:
+            insert_lora_inputs(graph_model, config.layout, config.operators_for)
+        if config.operators_for == "cuda" and graph_operators.fuse_silu(graph_model.graph):
+            graph_operators.declare(graph_model)
         path = resolve_onnx_path(output_model_path, Path(model.model_path).name)
         return ir_model_to_olive_model(graph_model, path, {"save_as_external_data": True, "external_data_name": DATA_FILE})
 
 
-def insert_lora_inputs(model: ir.Model, plain_layout: dict) -> int:
+def insert_lora_inputs(model: ir.Model, plain_layout: dict, operators_for: str = "") -> int:
     """Insert the branches; how many. The layout, cut down to what the graph has, goes into its metadata.
 
     Raises:
@@ -54,7 +61,8 @@ def insert_lora_inputs(model: ir.Model, plain_layout: dict) -> int:
         inputs, outputs = _widths(node)
         if rows != outputs:
             raise ValueError(f"{node.name} has {outputs} outputs, the model's config says {rows}.")
-        _insert_branch(model.graph, node, block, name, inputs, outputs)
+        if _insert_branch(model.graph, node, block, name, inputs, outputs, operators_for):
+            graph_operators.declare(model)
         found[name] = wanted[name]
     if not projections:
         raise ValueError("The graph has none of the projections that adapters are trained for.")
@@ -78,24 +86,35 @@ def _widths(node: ir.Node) -> tuple[int, int]:
     return int(inputs), int(outputs)
 
 
-def _insert_branch(graph: ir.Graph, node: ir.Node, block: int, name: str, inputs: int, outputs: int) -> None:
+def _insert_branch(graph: ir.Graph, node: ir.Node, block: int, name: str, inputs: int, outputs: int, operators_for: str) -> bool:
+    """Insert one branch; whether it is a node of ours."""
     source, plain = node.inputs[0], node.outputs[0]
     dtype = plain.dtype or source.dtype or ir.DataType.FLOAT
     rank = f"rank_{block}_{name.replace('.', '_')}"
     down = _adapter_input(graph, input_name(block, name, "A"), [inputs, rank], dtype)
     up = _adapter_input(graph, input_name(block, name, "B"), [rank, outputs], dtype)
     stem = f"/model/layers.{block}/{name.replace('.', '/')}/lora"
+    is_ours = graph_operators.has_lora_add(operators_for, dtype)
+    nodes = [graph_operators.lora_add(source, plain, down, up, f"{stem}/LoraAdd")] if is_ours else _in_three(source, plain, down, up, stem)
+    total = nodes[-1].outputs[0]
+    _describe(total, f"{stem}/output_0", [*_lead(plain), outputs], dtype)
+    for reader, place in [use for use in plain.uses() if use.node is not nodes[-1]]:
+        reader.replace_input_with(place, total)
+    graph.insert_after(node, nodes)
+    return is_ours
+
+
+def _in_three(source: ir.Value, plain: ir.Value, down: ir.Value, up: ir.Value, stem: str) -> list[ir.Node]:
     small = ir.node("MatMul", [source, down], name=f"{stem}_A/MatMul")
     large = ir.node("MatMul", [small.outputs[0], up], name=f"{stem}_B/MatMul")
-    total = ir.node("Add", [plain, large.outputs[0]], name=f"{stem}/Add")
-    lead = list(plain.shape)[:-1] if plain.shape is not None else ["batch_size", "sequence_length"]
-    _describe(small.outputs[0], f"{stem}_A/output_0", [*lead, rank], dtype)
-    _describe(large.outputs[0], f"{stem}_B/output_0", [*lead, outputs], dtype)
-    _describe(total.outputs[0], f"{stem}/output_0", [*lead, outputs], dtype)
-    readers = [use for use in plain.uses() if use.node is not total]
-    for reader, place in readers:
-        reader.replace_input_with(place, total.outputs[0])
-    graph.insert_after(node, [small, large, total])
+    for node, side, value in ((small, "A", down), (large, "B", up)):
+        _describe(node.outputs[0], f"{stem}_{side}/output_0", [*_lead(plain), value.shape[1]], value.dtype)
+    return [small, large, ir.node("Add", [plain, large.outputs[0]], name=f"{stem}/Add")]
+
+
+def _lead(plain: ir.Value) -> list:
+    """The dimensions before the last."""
+    return list(plain.shape)[:-1] if plain.shape is not None else ["batch_size", "sequence_length"]
 
 
 def _adapter_input(graph: ir.Graph, name: str, shape: list[int | str], dtype: ir.DataType) -> ir.Value:

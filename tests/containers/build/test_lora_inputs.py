@@ -8,7 +8,8 @@ import onnxruntime_genai as genai
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from step_adapter import check, convert, fitted, read_branches, read_graph
+from peft_adapter import read_branches
+from step_adapter import check, convert, fitted, read_graph
 from step_export import export
 from step_io import StepError, read_step
 from tiny_models import save, step_file, tiny_llama, tiny_phi3
@@ -19,16 +20,17 @@ TARGETS = {
     "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
 }
 MODELS = {"llama": tiny_llama, "phi3": tiny_phi3}
+HERE, ELSEWHERE = "linux/amd64", "linux/riscv64"
 IDS = np.array([5, 80, 33, 200, 41, 7, 90, 121], dtype=np.int32)
 
 
 class Bench:
     """A tiny model, exported in float32, and adapters for it."""
 
-    def __init__(self, kind, folder):
+    def __init__(self, kind, folder, platform=HERE):
         self.kind, self.folder, self.targets = kind, folder, TARGETS[kind]
         self.base = save(MODELS[kind](), folder / "model")
-        options = {"precision": "fp32", "targets": self.targets}
+        options = {"precision": "fp32", "targets": self.targets, "platform": platform}
         asked = step_file(folder / "export", "export", options, {"model": self.base})
         export(read_step(asked))
         self.graph = folder / "export" / "out"
@@ -73,9 +75,11 @@ class Bench:
             return model.eval()(torch.tensor(IDS[None].astype(np.int64))).logits[0].numpy()
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[(kind, platform) for kind in MODELS for platform in (HERE, ELSEWHERE)], ids="-".join)
 def bench(request, tmp_path_factory):
-    return Bench(request.param, tmp_path_factory.mktemp(request.param))
+    """With our operators, as on this machine's kind, and without, as for a machine of another kind."""
+    kind, platform = request.param
+    return Bench(kind, tmp_path_factory.mktemp(kind), platform)
 
 
 def test_without_an_adapter_the_graph_is_the_base(bench):
@@ -97,7 +101,8 @@ def test_one_graph_takes_adapters_of_any_rank_and_of_fewer_targets(bench):
 
 
 def test_the_weights_of_adapters_are_inputs_in_the_type_of_the_activations(bench):
-    inputs, projections = read_graph(bench.graph / "model.onnx")
+    graph = read_graph(bench.graph / "model.onnx")
+    inputs, projections = graph.inputs, graph.projections
     assert {value.dtype for value in inputs.values()} == {np.float32}
     assert all(None in value.shape for value in inputs.values())
     assert "attn.qkv_proj" in projections and "attn.q_proj" not in projections
@@ -106,14 +111,14 @@ def test_the_weights_of_adapters_are_inputs_in_the_type_of_the_activations(bench
 def test_an_adapter_with_a_target_the_graph_lacks_is_refused(bench, tmp_path):
     asked = step_file(tmp_path / "export", "export", {"precision": "fp32", "targets": bench.targets[:1]}, {"model": bench.base})
     export(read_step(asked))
-    inputs, projections = read_graph(tmp_path / "export/out/model.onnx")
+    graph = read_graph(tmp_path / "export/out/model.onnx")
     with pytest.raises(StepError, match="block 0"):
-        fitted(read_branches(bench.peft("homeless")), projections, inputs)
+        fitted(read_branches(bench.peft("homeless")), graph.projections, graph.inputs)
 
 
 def test_a_tensor_of_another_size_is_refused_by_name(bench):
-    inputs, projections = read_graph(bench.graph / "model.onnx")
-    parameters = fitted(read_branches(bench.peft("sized")), projections, inputs)
+    graph = read_graph(bench.graph / "model.onnx")
+    inputs, parameters = graph.inputs, fitted(read_branches(bench.peft("sized")), graph.projections, graph.inputs)
     name = "model.layers.1.mlp.down_proj.lora_A"
     with pytest.raises(StepError, match=name):
         check(parameters | {name: parameters[name][1:]}, inputs)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from step_io import StepError
 
+FEWEST_CALIBRATION_TOKENS = 128
+FEWEST_SEQUENCES = 4
+"""Most of them to search with, the others to check on."""
+MOST_OF_ONE_TOKEN = 0.9
+_NO_CALIBRATION = 'Or set algorithm = "rtn", which needs none.'
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -86,12 +92,41 @@ def tokenize_row(tokenizer, template: str, row: dict, train_on: str) -> Tokens:
 
 def joined_ids(tokenizer, template: str, rows: list[dict], tokens: int, length: int) -> list[list[int]]:
     """About `tokens` tokens of text, cut into sequences of `length`; rows with a `text` field are taken as they are."""
+    return _cut(_first_ids(tokenizer, template, rows, max(tokens, length)), length)
+
+
+def _first_ids(tokenizer, template: str, rows: list[dict], tokens: int) -> list[int]:
     ids: list[int] = []
     for row in rows:
         text = str(row["text"]) if "text" in row else render(template, row)
         ids += tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) >= tokens:
             break
-    length = min(length, len(ids))
-    count = min(len(ids), max(tokens, length)) // length
-    return [ids[number * length : (number + 1) * length] for number in range(count)]
+    return ids[:tokens]
+
+
+def _cut(ids: list[int], length: int) -> list[list[int]]:
+    """Sequences of one length; what is left over is dropped."""
+    length = max(min(length, len(ids)), 1)
+    return [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
+
+
+def calibration_ids(tokenizer, template: str, file: Path, samples: int, length: int) -> list[list[int]]:
+    """Up to `samples` sequences of one length from the rows of a file; shorter ones where the text is short.
+
+    Raises:
+        StepError: the text is too short or too uniform to measure a model's activations on.
+    """
+    found = _first_ids(tokenizer, template, read_rows(file), samples * length)
+    if len(found) < FEWEST_CALIBRATION_TOKENS:
+        raise StepError(
+            f"{file}: the calibration text has {len(found)} tokens; {FEWEST_CALIBRATION_TOKENS} are the least.",
+            f"Add text: to the files of [quantize] calibration, or else to the first adapter's rows. {_NO_CALIBRATION}",
+        )
+    token, times = Counter(found).most_common(1)[0]
+    if times > MOST_OF_ONE_TOKEN * len(found):
+        raise StepError(
+            f"{file}: {times} of the {len(found)} tokens of the calibration text are one and the same: {tokenizer.decode([token])!r}.",
+            f"Give text like what the model will read, in [quantize] calibration. {_NO_CALIBRATION}",
+        )
+    return _cut(found, min(length, len(found) // FEWEST_SEQUENCES))

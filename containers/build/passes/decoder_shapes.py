@@ -1,20 +1,19 @@
 """Which linear layers of a decoder read the same input, and where a scale on that input can be folded.
 
-Known: Llama (SmolLM2 and its kind) and Phi-3, whose q, k, v and gate, up are fused. Anything else is refused.
+Llama (SmolLM2 and its kind), Mistral, Qwen 2 and Qwen 3 have a layer each for q, k, v, gate and up; Phi-3 has q, k, v in one and
+gate, up in another. Biases (Qwen 2) and norms of queries and keys (Qwen 3) stand behind the linear layers and stay as they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from decoder_types import FUSED
 
-KNOWN_MODEL_TYPES = ("llama", "phi3")
-
-
-class UnknownDecoder(ValueError):
-    """This architecture has no folding rules here."""
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,10 @@ class Fold:
     repeats: int = 1
     """How many heads share one row of the source (grouped-query attention)."""
     head_size: int = 1
+    unbounded_rows: int = 0
+    """So many rows of the readers, counted through all of them, make queries and keys: their errors multiply in the attention scores."""
+    rounded: tuple[nn.Linear, ...] = ()
+    """The readers that are rounded, where that is decided."""
 
     def shared(self, scales: torch.Tensor) -> torch.Tensor:
         """Scales for the inputs, made equal (geometric mean) where the source cannot tell inputs apart."""
@@ -51,16 +54,14 @@ class Fold:
         if getattr(self.source, "bias", None) is not None:
             self.source.bias.data[rows].div_(scales)
 
-
-def check_known(config) -> None:
-    """
-    Raises:
-        UnknownDecoder: the model is neither a Llama nor a Phi-3.
-    """
-    if config.model_type not in KNOWN_MODEL_TYPES:
-        raise UnknownDecoder(f"No folding rules for models of type {config.model_type}.")
-    if getattr(config, "hidden_act", "silu") != "silu":
-        raise UnknownDecoder(f"No folding rules for the activation {config.hidden_act}.")
+    def first_bounded_row(self, reader: nn.Linear) -> int:
+        """From which row on the grid of a reader may leave large weights out."""
+        before = 0
+        for linear in self.readers:
+            if linear is reader:
+                break
+            before += linear.weight.shape[0]
+        return min(max(self.unbounded_rows - before, 0), reader.weight.shape[0])
 
 
 def folds_of(layer: nn.Module, config) -> tuple[Fold, ...]:
@@ -69,9 +70,9 @@ def folds_of(layer: nn.Module, config) -> tuple[Fold, ...]:
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     key_heads = config.num_key_value_heads or config.num_attention_heads
     values = key_heads * head_size
-    if config.model_type == "phi3":
-        before = attention.qkv_proj.weight.shape[0] - values
-        into_attention, value_source = (attention.qkv_proj,), (attention.qkv_proj, slice(before, before + values))
+    before_values = config.num_attention_heads * head_size + values
+    if config.model_type in FUSED:
+        into_attention, value_source = (attention.qkv_proj,), (attention.qkv_proj, slice(before_values, before_values + values))
         middle = mlp.down_proj.weight.shape[1]
         into_mlp, up_source = (mlp.gate_up_proj,), (mlp.gate_up_proj, slice(middle, 2 * middle))
     else:
@@ -80,13 +81,8 @@ def folds_of(layer: nn.Module, config) -> tuple[Fold, ...]:
         into_mlp, up_source = (mlp.gate_proj, mlp.up_proj), (mlp.up_proj, None)
     repeats = config.num_attention_heads // key_heads
     return (
-        Fold("attention", into_attention, layer.input_layernorm),
+        Fold("attention", into_attention, layer.input_layernorm, unbounded_rows=before_values),
         Fold("output", (attention.o_proj,), *value_source, repeats=repeats, head_size=head_size),
         Fold("mlp", into_mlp, layer.post_attention_layernorm),
         Fold("down", (mlp.down_proj,), *up_source),
     )
-
-
-def may_clip(fold: Fold, linear: nn.Linear) -> bool:
-    """Queries and keys are left unclipped: their errors multiply in the attention scores."""
-    return fold.name != "attention" or linear is fold.readers[-1]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
+CHUNK_WEIGHTS = {"cpu": 1 << 16, "cuda": 1 << 24}
+"""Weights that are worked on together: what a core's cache holds, or enough to keep a GPU busy."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Grid:
     def grouped(self, weight: torch.Tensor) -> torch.Tensor:
         """`[out, in]` as `[out, groups, group_size]`, the last group filled with zeros."""
         missing = -weight.shape[1] % self.group_size
-        return functional.pad(weight, (0, missing)).unflatten(1, (-1, self.group_size))
+        return (functional.pad(weight, (0, missing)) if missing else weight).unflatten(1, (-1, self.group_size))
 
     def bounds(self, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The lowest and highest value of each group; zero always lies between, for it must have a code."""
@@ -46,7 +50,21 @@ class Grid:
         scale = torch.where(scale == 0, 1.0, scale)
         return scale, (-low / scale).round().clamp(0, self.top)
 
-    def rounded(self, weight: torch.Tensor) -> torch.Tensor:
-        """`[out, in]` rounded plainly: the grid of each group spans all of its values."""
-        groups = self.grouped(weight)
-        return self.snapped(groups, *self.bounds(groups)).flatten(1)[:, : weight.shape[1]]
+    def rounded(self, weight: torch.Tensor, scales: torch.Tensor | None = None) -> torch.Tensor:
+        """`[out, in]` rounded plainly: the grid of each group spans all of its values.
+
+        With `scales` each column is multiplied by its own before rounding, and divided by it after.
+        """
+        made = torch.empty_like(weight)
+        for rows in row_chunks(weight):
+            part = weight[rows] if scales is None else weight[rows] * scales
+            groups = self.grouped(part)
+            part = self.snapped(groups, *self.bounds(groups)).flatten(1)[:, : weight.shape[1]]
+            made[rows] = part if scales is None else part.div_(scales)
+        return made
+
+
+def row_chunks(weight: torch.Tensor) -> Iterator[slice]:
+    """Slices of the rows of a matrix that are worked on together."""
+    step = max(1, CHUNK_WEIGHTS[weight.device.type] // weight.shape[1])
+    return (slice(start, start + step) for start in range(0, weight.shape[0], step))

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 _SHAPE = {
     "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -30,6 +42,24 @@ def tiny_phi3() -> Phi3ForCausalLM:
     return _awkward(Phi3ForCausalLM(config))
 
 
+def tiny_mistral() -> MistralForCausalLM:
+    """With a sliding window, shorter than a calibration row."""
+    torch.manual_seed(3)
+    return _awkward(MistralForCausalLM(MistralConfig(**_SHAPE, num_key_value_heads=2, head_dim=16, sliding_window=24)))
+
+
+def tiny_qwen2() -> Qwen2ForCausalLM:
+    """With biases on q, k and v."""
+    torch.manual_seed(4)
+    return _awkward(Qwen2ForCausalLM(Qwen2Config(**_SHAPE, num_key_value_heads=2, tie_word_embeddings=True)))
+
+
+def tiny_qwen3() -> Qwen3ForCausalLM:
+    """With norms of queries and keys, and heads that together are wider than the hidden state."""
+    torch.manual_seed(5)
+    return _awkward(Qwen3ForCausalLM(Qwen3Config(**_SHAPE, num_key_value_heads=2, head_dim=32)))
+
+
 def _awkward(model):
     """Norms and a few inputs of very different size, as in trained models: rounding has something to lose."""
     for name, weight in model.named_parameters():
@@ -37,6 +67,8 @@ def _awkward(model):
             weight.data = torch.exp(torch.randn_like(weight) * 0.8)
         elif weight.dim() == 2:
             weight.data = torch.randn_like(weight) / weight.shape[1] ** 0.5
+        else:
+            weight.data = torch.randn_like(weight) * 0.3
     return model.eval().float()
 
 
@@ -50,6 +82,10 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<end>", pad_token="<end>")
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+TINY = {"llama": tiny_llama, "mistral": tiny_mistral, "phi3": tiny_phi3, "qwen2": tiny_qwen2, "qwen3": tiny_qwen3}
+"""A tiny model of each known type."""
 
 
 def save(model, folder: Path) -> Path:

@@ -1,34 +1,49 @@
-"""Fine-tune: a model and rows in, a LoRA adapter in PEFT's format out."""
+"""Fine-tune: a model and rows in, a LoRA adapter in PEFT's format out.
+
+The loss counts the response only, unless `train_on = "text"`: the template's text before `{response}` is context, which the
+model reads but does not learn to say; what stands behind it, such as the mark that ends the answer, is learnt with it.
+"""
 
 from __future__ import annotations
 
-import logging
+import json
 import shutil
 from pathlib import Path
 
+from base_mark import leave_mark
+from decoder_types import LINEAR_LAYERS
 from rows import Tokens, read_rows, tokenize_row
-from step_io import Progress, Step, StepError, main
+from step_io import Step, StepError, main
+from weight_names import read_weights
 
-LINEAR_LAYERS = {
-    "llama": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
-}
-"""All linear layers of a block, by the model's type: what is trained where the recipe names no targets."""
+SCRATCH = "training"
+"""Beside the step's outputs: what a killed training goes on from."""
+HELD_OUT_ROWS = 128
+"""Held-out rows that early stop looks at; more would cost time and tell little."""
+TRAINING = (
+    "learning_rate", "scheduler", "warmup_ratio", "epochs", "max_steps", "batch_size", "gradient_accumulation", "micro_batch",
+    "rows", "patience", "evaluate_every",
+)  # fmt: skip
+"""Options handed on to the training as they are; the others have names of their own in Olive's LoRA pass."""
 
 
 def finetune(step: Step) -> None:
+    from accelerator import require_torch_on_gpu
     from transformers import AutoConfig, AutoTokenizer
 
+    require_torch_on_gpu()
     trusts = bool(step.option("trust_remote_code", False))
-    tokenizer = AutoTokenizer.from_pretrained(step.inputs["model"], trust_remote_code=trusts)
     model_type = AutoConfig.from_pretrained(step.inputs["model"], trust_remote_code=trusts).model_type
+    targets = targets_of(step, model_type)
+    tokenizer = AutoTokenizer.from_pretrained(step.inputs["model"], trust_remote_code=trusts)
     rows = training_rows(step, tokenizer)
-    teller = StepTeller(step)
-    logging.getLogger("edge.training").addHandler(teller)
-    logging.getLogger("edge.training").setLevel(logging.INFO)
-    train(step, rows, targets_of(step, model_type), trusts)
-    tokens = sum(len(row.ids) for row in rows)
-    step.write_metrics(teller.summary(len(rows), tokens, epochs=teller.last.get("epoch", 0.0)))
+    held_out = held_out_rows(step, tokenizer) if step.option("patience", 0) else []
+    scratch = make_scratch(step)
+    train(step, rows, held_out, targets, scratch, trusts)
+    keep_adapter(scratch, step.out)
+    leave_mark(step.inputs["model"], step.out)
+    step.write_metrics(json.loads((scratch / "summary.json").read_text(encoding="utf-8")))
+    shutil.rmtree(scratch)
 
 
 def training_rows(step: Step, tokenizer) -> list[Tokens]:
@@ -37,8 +52,7 @@ def training_rows(step: Step, tokenizer) -> list[Tokens]:
     Raises:
         StepError: a row is too long, or leaves nothing to learn.
     """
-    template, train_on = step.option("text_template", "{prompt}{response}"), step.option("train_on", "response")
-    rows = [tokenize_row(tokenizer, template, row, train_on) for row in read_rows(step.inputs["train"])]
+    rows = tokenized(step, tokenizer, "train")
     longest, allowed = max(len(row.ids) for row in rows), int(step.option("max_tokens", 512))
     if longest > allowed:
         too_long = sum(len(row.ids) > allowed for row in rows)
@@ -46,31 +60,82 @@ def training_rows(step: Step, tokenizer) -> list[Tokens]:
             f"{too_long} of {len(rows)} rows are longer than {allowed} tokens; the longest has {longest}.",
             f"Shorten them, or set max_tokens = {longest} (memory and time grow with it).",
         )
-    if any(row.answer_from >= len(row.ids) for row in rows):
+    if not all(map(can_be_learnt, rows)):
         raise StepError("A row has an empty response: there is nothing to learn from it.", "Fill it in or remove it.")
     return rows
 
 
+def held_out_rows(step: Step, tokenizer) -> list[Tokens]:
+    """The rows that early stop looks at: the first ones that are not too long.
+
+    Raises:
+        StepError: there is none.
+    """
+    allowed = int(step.option("max_tokens", 512))
+    rows = [row for row in tokenized(step, tokenizer, "held_out") if len(row.ids) <= allowed and can_be_learnt(row)]
+    if not rows:
+        raise StepError(
+            f"No held-out row has a response and at most {allowed} tokens, so early stop has nothing to look at.",
+            "Raise max_tokens, give other held-out rows, or set finetune.patience = 0.",
+        )
+    return rows[:HELD_OUT_ROWS]
+
+
+def tokenized(step: Step, tokenizer, name: str) -> list[Tokens]:
+    template, train_on = step.option("text_template", "{prompt}{response}"), step.option("train_on", "response")
+    return [tokenize_row(tokenizer, template, row, train_on) for row in read_rows(step.inputs[name])]
+
+
+def can_be_learnt(row: Tokens) -> bool:
+    """True where a token has a loss: the first never has, for nothing stands before it."""
+    return max(1, row.answer_from) < len(row.ids)
+
+
 def targets_of(step: Step, model_type: str) -> list[str]:
-    named = list(step.option("targets", []))
-    if named:
-        return named
-    if model_type not in LINEAR_LAYERS:
+    """The layers that get an adapter.
+
+    Raises:
+        StepError: none are named and the model is of an unknown type, or the model has no such layers.
+    """
+    if int(step.option("rank", 16)) < 1:
+        raise StepError("An adapter of rank 0 holds nothing.", "Set finetune.rank to 4 or more.")
+    there = sorted(read_weights(step.inputs["model"]).projections)
+    listed = f"The model has: {', '.join(there)}." if there else ""
+    targets = list(step.option("targets", [])) or list(LINEAR_LAYERS.get(model_type, ()))
+    if not targets:
         raise StepError(
             f"The linear layers of models of type {model_type} are not known here.",
-            "Name them in the recipe: finetune.targets = [...].",
+            f"Name them in the recipe: finetune.targets = [...]. {listed}".rstrip(),
         )
-    return list(LINEAR_LAYERS[model_type])
+    absent = [target for target in targets if there and target not in there]
+    if absent:
+        raise StepError(f"The model has no layers called {', '.join(absent)}.", f"{listed} Set finetune.targets to some of them.")
+    return targets
 
 
-def train(step: Step, rows: list[Tokens], targets: list[str], trusts: bool) -> None:
-    import torch
+def make_scratch(step: Step) -> Path:
+    """The folder that survives a kill, told whose it is."""
+    scratch = step.out.parent / SCRATCH
+    scratch.mkdir(exist_ok=True)
+    for half_done in (scratch / "adapter", scratch / "olive"):
+        shutil.rmtree(half_done, ignore_errors=True)
+    place = {
+        "run": str(step.run),
+        "step": step.name,
+        "key": step.key,
+        "checkpoint_seconds": step.option("checkpoint_seconds", 30.0),
+        "processes": step.option("processes", 0),
+    }
+    (scratch / "place.json").write_text(json.dumps(place), encoding="utf-8")
+    return scratch
+
+
+def train(step: Step, rows: list[Tokens], held_out: list[Tokens], targets: list[str], scratch: Path, trusts: bool) -> None:
     from edge_data import data_config
     from olive_run import run_olive
     from passes.lora_events import fastest_dtype
 
     dtype = step.option("dtype", "auto")
-    is_on_gpu = torch.cuda.is_available()
     lora = {
         "type": "LoRAWithEvents",
         "r": step.option("rank", 16),
@@ -78,85 +143,25 @@ def train(step: Step, rows: list[Tokens], targets: list[str], trusts: bool) -> N
         "lora_dropout": step.option("dropout", 0.0),
         "target_modules": targets,
         "torch_dtype": fastest_dtype() if dtype == "auto" else dtype,
-        "device_map": "auto" if is_on_gpu else None,
         "seed": step.option("seed", 0),
         "train_data_config": "train",
-        "training_args": training_arguments(step, is_on_gpu),
+        "training": {name: step.options[name] for name in TRAINING if step.options.get(name) is not None},
+        "scratch": str(scratch),
     }
-    data = [data_config("train", [as_labelled(row) for row in rows])]
-    run_olive(step.inputs["model"], {"lora": lora}, step.out / "olive", data, trust_remote_code=trusts)
-    keep_adapter(step.out / "olive", step.out)
+    data = [data_config("train", list(map(vars, rows)))]
+    if held_out:
+        lora["eval_data_config"] = "held_out"
+        data.append(data_config("held_out", list(map(vars, held_out))))
+    run_olive(step.inputs["model"], {"lora": lora}, scratch / "olive", data, trust_remote_code=trusts)
 
 
-def training_arguments(step: Step, is_on_gpu: bool) -> dict:
-    return {
-        "learning_rate": step.option("learning_rate", 2e-4),
-        "lr_scheduler_type": step.option("scheduler", "cosine"),
-        "warmup_steps": step.option("warmup_ratio", 0.05),  # below 1 it is a part of all steps
-        "num_train_epochs": step.option("epochs", 1.0),
-        "max_steps": step.option("max_steps", 0) or -1,
-        "per_device_train_batch_size": step.option("batch_size", 8),
-        "gradient_accumulation_steps": step.option("gradient_accumulation", 1),
-        "seed": step.option("seed", 0),
-        "gradient_checkpointing": False,
-        "use_cpu": not is_on_gpu,
-        "dataloader_pin_memory": is_on_gpu,
-        "train_sampling_strategy": "group_by_length",
-        "remove_unused_columns": False,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    }
-
-
-def as_labelled(row: Tokens) -> dict[str, list[int]]:
-    labels = [-100] * row.answer_from + row.ids[row.answer_from :]
-    return {"input_ids": row.ids, "attention_mask": [1] * len(row.ids), "labels": labels}
-
-
-def keep_adapter(made: Path, out: Path) -> None:
-    """Keep PEFT's files only: Olive lays the base model beside them."""
-    found = next(made.rglob("adapter_config.json"), None)
+def keep_adapter(scratch: Path, out: Path) -> None:
+    """Keep PEFT's files only: Olive's output describes the base beside them."""
+    found = next((scratch / "olive").rglob("adapter_config.json"), None)
     if found is None:
         raise StepError("The training left no adapter.", "The whole story is in the step's log.")
-    (found.parent / "README.md").unlink(missing_ok=True)  # an empty model card
-    for file in list(found.parent.iterdir()):
+    for file in found.parent.glob("adapter_*"):
         shutil.move(str(file), out / file.name)
-    shutil.rmtree(made)
-
-
-class StepTeller(logging.Handler):
-    """Turns each training step into progress, and keeps the first and last losses."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        self.progress = Progress(step, unit="steps")
-        self.losses: list[float] = []
-        self.last: dict[str, float] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.measured
-        self.losses.append(record.measured["loss"])
-        shown = {name: self.last[name] for name in ("loss", "learning_rate", "rate", "epoch")}
-        self.progress.total = record.total
-        self.progress.tell(record.done, **shown)
-        if shown["loss"] != shown["loss"]:
-            raise StepError("The loss is not a number any more.", "Lower finetune.learning_rate.")
-
-    def summary(self, rows: int, tokens: int, epochs: float) -> dict[str, float]:
-        if not self.losses:
-            raise StepError("Not one training step was made.", "Raise epochs or max_steps.")
-        seconds = self.last["seconds"]
-        return {
-            "train.loss_first": self.losses[0],
-            "train.loss_last": sum(self.losses[-5:]) / len(self.losses[-5:]),
-            "train.rows": rows,
-            "train.tokens": tokens,
-            "train.steps": len(self.losses),
-            "train.seconds": seconds,
-            "train.tokens_per_second": tokens * epochs / max(seconds, 1e-9),
-        }
 
 
 if __name__ == "__main__":

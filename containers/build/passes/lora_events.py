@@ -1,96 +1,92 @@
-"""Olive's LoRA pass with a trainer of ours: it tells every step, and spends nothing on tokens that have no loss."""
+"""Olive's LoRA pass with a training of ours: it fits memory, goes on after a kill, uses every GPU, and tells what it does."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import time
-from functools import partial
+import json
+import shutil
 from pathlib import Path
 
 import torch
-import transformers
+from olive.model import HfModelHandler
 from olive.passes.olive_pass import PassConfigParam
 from olive.passes.pytorch.lora import LoRA
-from torch.nn import functional
+from rows import Tokens
 
-TRAINING_LOGGER = "edge.training"
-"""Each training step is a record here, with `done`, `total` and `measured` on it."""
+from passes.training_job import Job, Place, Training
+from passes.training_loop import ADAPTER_FOLDER, train
+from passes.training_processes import alone, run_together, wanted_processes
 
-IGNORED = -100
-"""The label of a token that has no loss."""
-
-logger = logging.getLogger(TRAINING_LOGGER)
+PLACE_FILE = "place.json"
+"""In the scratch folder: the run and the step that the training belongs to."""
 
 
 class LoRAWithEvents(LoRA):
-    """Low-rank adapters, trained as Olive sets them up."""
+    """Low-rank adapters, set up as Olive sets them up. The base model is read only: what comes out is the adapter alone."""
 
     @classmethod
     def _default_config(cls, accelerator_spec) -> dict[str, PassConfigParam]:
-        config = super()._default_config(accelerator_spec)
-        config["seed"] = PassConfigParam(type_=int, default_value=0, description="Adapter weights start from this.")
-        return config
-
-    def enable_lora(self, model, config, *args, **kwargs):
-        transformers.set_seed(config.seed)  # the adapter's first weights are drawn before the trainer sets its seed
-        return super().enable_lora(model, config, *args, **kwargs)
-
-    def train_and_save_new_model(self, model, tokenizer, config, output_model, output_model_path):
-        rows, _none = self.get_datasets(config)
-        with tempfile.TemporaryDirectory(prefix="lora-") as folder:
-            config.training_args.output_dir = folder
-            trainer = AnswerTrainer(
-                model=model,
-                args=config.training_args.create_training_args(),
-                train_dataset=rows,
-                data_collator=partial(self.collate_batch, tokenizer=tokenizer),
-                callbacks=[StepTeller()],
-            )
-            trainer.train()
-        adapter = Path(output_model_path) / "adapter"
-        model.save_pretrained(adapter, save_embedding_layers=False)
-        output_model.set_resource("adapter_path", adapter)
-        return output_model
-
-
-class AnswerTrainer(transformers.Trainer):
-    """Computes logits only where there is a loss: the vocabulary is large, and most tokens are the question."""
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        network = model.get_base_model()
-        hidden = network.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])[0]
-        targets = inputs["labels"][:, 1:]
-        has_loss = targets != IGNORED
-        logits = network.lm_head(hidden[:, :-1][has_loss])
-        loss = functional.cross_entropy(logits.float(), targets[has_loss])
-        return (loss, {"logits": logits}) if return_outputs else loss
-
-
-class StepTeller(transformers.TrainerCallback):
-    """Logs each step's loss, learning rate and rate."""
-
-    def on_train_begin(self, args, state, control, **_rest) -> None:
-        self.began = time.monotonic()
-
-    def on_log(self, args, state, control, logs=None, **_rest) -> None:
-        if "loss" not in logs:
-            return
-        seconds = time.monotonic() - self.began
-        measured = {
-            "loss": float(logs["loss"]),
-            "learning_rate": float(logs["learning_rate"]),
-            "rate": state.global_step / max(seconds, 1e-9),
-            "epoch": float(logs.get("epoch", 0)),
-            "seconds": seconds,
+        own = {
+            "seed": PassConfigParam(type_=int, default_value=0, description="Adapter weights and the order of rows start from this."),
+            "training": PassConfigParam(type_=dict, required=True, description="The other options of passes.training_job.Training."),
+            "scratch": PassConfigParam(type_=str, required=True, description="Folder for checkpoints."),
         }
-        extra = {"done": state.global_step, "total": state.max_steps, "measured": measured}
-        logger.info("step %d of %d: loss %.4f", state.global_step, state.max_steps, measured["loss"], extra=extra)
+        return {**super()._default_config(accelerator_spec), **own}
+
+    def _run_for_config(self, model: HfModelHandler, config, output_model_path: str) -> HfModelHandler:
+        job = _job(model, config)
+        processes = wanted_processes(job)
+        if processes > 1:
+            run_together(job, processes)
+        else:
+            train(job, alone())
+        return HfModelHandler(_beside_configuration(Path(model.model_path), job, Path(output_model_path)), load_kwargs=model.load_kwargs)
+
+
+def _job(model: HfModelHandler, config) -> Job:
+    own = {
+        "rank": config.r,
+        "alpha": config.alpha,
+        "dropout": config.lora_dropout,
+        "targets": config.target_modules,
+        "dtype": config.torch_dtype,
+        "seed": config.seed,
+    }
+    scratch = Path(config.scratch)
+    place = Place(**json.loads((scratch / PLACE_FILE).read_text(encoding="utf-8")), scratch=str(scratch))
+    return Job(
+        model=str(model.model_path),
+        training=Training.from_options({**config.training, **own}),
+        rows=_rows(config.train_data_config),
+        place=place,
+        held_out=_rows(config.eval_data_config) if config.eval_data_config else [],
+        trust_remote_code=bool(model.get_load_kwargs().get("trust_remote_code")),
+    )
+
+
+def _rows(data_config) -> list[Tokens]:
+    return [Tokens(row["ids"], row["answer_from"]) for row in data_config.to_data_container().load_dataset()]
+
+
+def _beside_configuration(base: Path, job: Job, folder: Path) -> Path:
+    """A folder that Olive takes for a model without copying the base: the adapter, and what describes the base."""
+    shutil.copytree(Path(job.place.scratch, ADAPTER_FOLDER), folder, dirs_exist_ok=True)
+    for file in [base / "config.json", *base.glob("*.py")]:
+        shutil.copy(file, folder)
+    return folder
 
 
 def fastest_dtype() -> str:
     """bfloat16 where the processor multiplies it natively, else float32 (float16 on a CPU is a hundred times slower)."""
     if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    able = torch.cpu.get_capabilities()
-    return "bfloat16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if {"avx512_bf16", "amx_bf16", "bf16"} & _processor_flags() else "float32"
+
+
+def _processor_flags() -> set[str]:
+    """What the kernel says the processor can; PyTorch tells it only from 2.11 on, and the CUDA 12 flavour has 2.10."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return set()
+    told = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return set(next(told, "").split())

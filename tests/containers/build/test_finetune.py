@@ -1,11 +1,16 @@
 """Training rows, and the fine-tuning step on a tiny model."""
 
 import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import step_finetune
 from rows import joined_ids, read_rows, tokenize_row
-from shared_events import events
+from shared import events
 from step_finetune import finetune
 from step_io import StepError, read_step
 from tiny_models import save, step_file, tiny_llama, tiny_tokenizer
@@ -102,5 +107,78 @@ def test_rows_that_are_too_long_are_counted(model, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(model, tmp_path):
-    with pytest.raises(StepError, match="not a number"):
+    with pytest.raises(StepError, match="not a number any more at step"):
         finetune(asked(tmp_path / "nan", model, learning_rate=1e30, epochs=8))
+
+
+def test_the_step_leaves_nothing_but_the_adapter(model, tmp_path):
+    step = asked(tmp_path / "one", model, max_steps=1)
+    finetune(step)
+    assert not (step.out.parent / "training").exists()
+    left = {path.name for path in step.out.iterdir()}
+    assert left == {"adapter_config.json", "adapter_model.safetensors", "base.json", "metrics.json"}
+
+
+def test_layers_that_the_model_lacks_are_named_beside_those_it_has(model, tmp_path):
+    with pytest.raises(StepError, match="no layers called qkv_proj") as raised:
+        finetune(asked(tmp_path / "absent", model, targets=["q_proj", "qkv_proj"]))
+    assert "The model has: down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj." in raised.value.hint
+
+
+def test_a_rank_of_nothing_is_refused(model, tmp_path):
+    with pytest.raises(StepError, match="rank 0 holds nothing"):
+        finetune(asked(tmp_path / "rank", model, rank=0))
+
+
+def test_a_row_whose_response_is_empty_is_refused(model, tmp_path):
+    step = asked(tmp_path / "empty", model, text_template="{prompt}{response}")
+    write(step.inputs["train"], [{"prompt": "x", "response": "y"}, {"prompt": "x", "response": ""}])
+    with pytest.raises(StepError, match="empty response"):
+        finetune(step)
+
+
+def test_early_stop_without_a_held_out_row_that_can_be_looked_at_is_refused(model, tmp_path):
+    step = asked(tmp_path / "stop", model, patience=1)
+    step.inputs["held_out"] = write(tmp_path / "held_out.jsonl", [{"prompt": "x" * 600, "response": "y"}])
+    with pytest.raises(StepError, match="No held-out row has a response and at most 512 tokens"):
+        finetune(step)
+
+
+def test_the_step_stops_early_on_its_held_out_rows(model, tmp_path):
+    step = asked(tmp_path / "stop", model, patience=1, evaluate_every=1, max_steps=30, learning_rate=0.3, rows="packed")
+    step.inputs["held_out"] = write(tmp_path / "held_out.jsonl", [{"prompt": f"Say {sign}", "response": sign * 3} for sign in "XYZ"])
+    finetune(step)
+    measured = json.loads((step.out / "metrics.json").read_text())
+    assert measured["train.stopped_early"] == 1
+    assert measured["train.steps"] < 30
+    assert measured["train.held_out_loss_best"] <= measured["train.held_out_loss_first"]
+
+
+def test_a_killed_step_goes_on_from_its_checkpoint_unless_something_changed(model, tmp_path):
+    step = asked(tmp_path / "killed", model, max_steps=3000, checkpoint_seconds=0)
+    folder = step.out.parent
+    kill_with_a_checkpoint(folder)
+    assert (folder / "training" / "checkpoint.pt").exists()
+    options = {**step.options, "max_steps": 0, "epochs": 0.5}
+    finetune(replace(step, options=options, key="something changed"))
+    assert json.loads((step.out / "metrics.json").read_text())["train.resumed_from"] == 0
+    kill_with_a_checkpoint(folder)
+    finetune(replace(step, options={**options, "max_steps": last_step_told(folder) + 2}))
+    measured = json.loads((step.out / "metrics.json").read_text())
+    assert 0 < measured["train.resumed_from"] < measured["train.steps"]
+
+
+def kill_with_a_checkpoint(folder: Path) -> None:
+    """Run the step as the build program does, and kill it once it keeps a checkpoint."""
+    script = Path(step_finetune.__file__)
+    process = subprocess.Popen([sys.executable, script, folder / "step.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while not (folder / "training" / "checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline, "it kept no checkpoint"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+
+
+def last_step_told(folder: Path) -> int:
+    return int(max(events.from_line(line).done for line in (folder / "events.jsonl").read_text().splitlines()))

@@ -33,11 +33,14 @@ def evaluate(step: Step) -> None:
     adapter = next(iter(step.inputs["adapter"].glob("*.onnx_adapter")), None) if "adapter" in step.inputs else None
     graph = GenaiSpeaker(step.inputs["graph"], adapter, step.option("provider", "cpu"))
     check_tokens(step, tokenizer, graph, questions)
-    progress = Progress(step, total=3.0 if adapter else 2.0, unit="models")
+    progress = Progress(step, total=3.0 if adapter or "merged" in step.inputs else 2.0, unit="models")
     metrics, answers = {}, {}
     metrics |= weigh_graph(step, graph, questions, "graph", answers)
     progress.tell(1, "graph", **only(metrics, "graph"))
-    if adapter is not None:
+    if "merged" in step.inputs:
+        del graph
+        graph = GenaiSpeaker(step.inputs["merged"], None, step.option("provider", "cpu"))
+    if adapter or "merged" in step.inputs:
         metrics |= weigh_graph(step, graph, questions, "adapter", answers)
         progress.tell(2, "adapter", **only(metrics, "adapter"))
     del graph
@@ -61,16 +64,26 @@ def messages_of(step: Step, row: dict) -> list[dict[str, str]]:
 def ask(step: Step, tokenizer) -> Questions:
     """The held-out rows, cut to the numbers asked for, as every model will see them."""
     rows = read_rows(step.inputs["held_out"])
-    missing = next((row for row in rows if "prompt" not in row or "response" not in row), None)
-    if missing is not None:
-        raise StepError("A held-out row has no prompt or no response.", f"Look at {json.dumps(missing)[:120]}.")
-    likely = []
-    for row in rows[: step.option("perplexity_rows", 64)]:
-        before = chat_text(step, tokenizer, row)
-        likely.append(tokenize_pair(tokenizer, before, str(row["response"])))
+    refuse_incomplete(rows)
+    likely = [answer_tokens(step, tokenizer, row) for row in rows[: step.option("perplexity_rows", 64)]]
     facts = [row for row in rows if row.get("fact")][: step.option("fact_rows", 64)]
     prompts = [tokenizer(chat_text(step, tokenizer, row), add_special_tokens=False)["input_ids"] for row in facts]
     return Questions(rows, likely, facts, prompts)
+
+
+def refuse_incomplete(rows: list[dict]) -> None:
+    """
+    Raises:
+        StepError: a row has no prompt or no response.
+    """
+    missing = next((row for row in rows if "prompt" not in row or "response" not in row), None)
+    if missing is not None:
+        raise StepError("A held-out row has no prompt or no response.", f"Look at {json.dumps(missing)[:120]}.")
+
+
+def answer_tokens(step: Step, tokenizer, row: dict) -> Tokens:
+    """A row as the model would read it in a chat, the response being what is weighed."""
+    return tokenize_pair(tokenizer, chat_text(step, tokenizer, row), str(row["response"]))
 
 
 def chat_text(step: Step, tokenizer, row: dict) -> str:

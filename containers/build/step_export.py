@@ -7,15 +7,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lora_layout import Sizes, as_plain, layout
+from lora_layout import as_plain, layout
+from part_names import KNOWN
 from step_finetune import targets_of
 from step_io import Progress, Step, StepError, main
 
 PRECISIONS = {"cpu": ("int4", "int8", "fp32"), "cuda": ("int4", "fp16", "fp32")}
 """What each provider computes in. int8 weights are for the CPU: the CUDA kernels are made for int4."""
 
-INT8_ACTIVATIONS = 4
-"""MatMulNBits' accuracy level for 8-bit activations: the CPU's fastest kernels, with little loss (see ORT's docs)."""
+BITS = {"int4": 4, "int8": 8}
+HEAD_BITS = {"int4": 4, "int8": 8, "float": 16}
+"""16: left in the type of the activations."""
+
+ACTIVATIONS = {"cpu": 4, "cuda": 2}
+"""MatMulNBits' accuracy level: 8-bit activations are the CPU's fastest kernels, with little loss (see ORT's docs)."""
 
 GRID_FILE = "grid.json"
 
@@ -23,58 +28,121 @@ GRID_FILE = "grid.json"
 def export(step: Step) -> None:
     config = json.loads((step.inputs["model"] / "config.json").read_text(encoding="utf-8"))
     provider, precision = step.option("provider", "cpu"), step.option("precision", "int4")
+    refuse_impossible(step, provider, precision)
+    made = build(step, config, passes_of(step, config, provider, precision), provider)
+    settle(made, step.out)
+    settle_operators(step, provider)
+    set_context_length(step.out / "genai_config.json", int(step.option("context_length", 0)))
+    size = sum(file.stat().st_size for file in step.out.glob("model.onnx*"))
+    metrics = {"graph.bytes": size, **counted_projections(step.out / "model.onnx")}
+    step.write_metrics({**metrics, **settle_graph(step, config)})
+
+
+def settle_graph(step: Step, config: dict) -> dict[str, float]:
+    """Note the base in the graph; part what merged graphs share from what is the graph's own, and tell how much that is."""
+    from graph_files import note_base, split_weights
+
+    note_base(step.out / "model.onnx", step.inputs["model"])
+    if not is_merged(step):
+        return {}
+    return {"graph.own_bytes": split_weights(step.out, step.option("adapter", ""), layout(config, targets_of(step, config["model_type"])))}
+
+
+def is_merged(step: Step) -> bool:
+    """Adapters are folded in before the export, so the graph takes none."""
+    return step.option("adapters", "switchable") == "merged"
+
+
+def refuse_impossible(step: Step, provider: str, precision: str) -> None:
+    """
+    Raises:
+        StepError: the provider has no such precision, or exceptions are named that are unknown or make no difference.
+    """
     if precision not in PRECISIONS.get(provider, ()):
         known = ", ".join(PRECISIONS.get(provider, ())) or "no precision"
         raise StepError(f"{precision} cannot be exported for {provider}.", f"For {provider} there is {known}.")
-    made = build(step, config, passes_of(step, config, provider, precision), provider)
-    settle(made, step.out)
-    set_context_length(step.out / "genai_config.json", int(step.option("context_length", 0)))
-    size = sum(file.stat().st_size for file in step.out.glob("model.onnx*"))
-    step.write_metrics({"graph.bytes": size})
+    named = [*step.option("int8", []), *step.option("keep", [])]
+    if unknown := [name for name in named if name not in KNOWN]:
+        raise StepError(f"No part of a decoder is called {unknown[0]!r}.", f"There are: {', '.join(KNOWN)}.")
+    if step.option("int8", []) and precision != "int4" or named and precision not in BITS:
+        raise StepError(f"An export in {precision} has no parts with more bits.", 'Leave out export.int8 and export.keep, or use "int4".')
 
 
 def passes_of(step: Step, config: dict, provider: str, precision: str) -> dict[str, dict[str, Any]]:
     """Olive's passes and ours, in order."""
-    passes: dict[str, dict[str, Any]] = {"build": {"type": "ModelBuilder", "precision": precision}}
-    if precision == "int4":
-        passes["build"] |= int4_options(step, config, provider)
-    if precision == "int8":
-        passes["build"]["precision"] = "fp32"  # the builder itself knows no int8
-        passes["round"] = {
-            "type": "BlockRounding", "bits": 8, "block_size": step.option("block_size", 32),
-            "is_symmetric": False, "accuracy_level": INT8_ACTIVATIONS, "nodes_to_exclude": ["/model/embed_tokens/Gather"],
-            "save_as_external_data": True, "external_data_name": "model.onnx.data",
-        }  # fmt: skip
-    if config.get("tie_word_embeddings") and precision in ("int4", "int8"):
-        passes["share"] = {"type": "SharedEmbedding"}
-    projections = as_plain(layout(config, targets_of(step, config["model_type"])))
-    passes["adapters"] = {"type": "LoraInputs", "layout": projections}
+    passes: dict[str, dict[str, Any]] = {"build": {"type": "ModelBuilder", "precision": precision, **cuda_options(step, provider)}}
+    if precision in BITS:
+        passes["build"] |= rounding_options(step, provider, precision)
+        if config.get("tie_word_embeddings"):
+            passes["share"] = {"type": "SharedEmbedding"}
+    operators_for = provider if operators(step) else ""
+    projections = {} if is_merged(step) else as_plain(layout(config, targets_of(step, config["model_type"])))
+    if projections or operators_for == "cuda":
+        passes["adapters"] = {"type": "LoraInputs", "layout": projections, "operators_for": operators_for}
     return passes
 
 
-def int4_options(step: Step, config: dict, provider: str) -> dict[str, Any]:
-    """The builder's int4 options."""
-    return {
-        "int4_block_size": step.option("block_size", 32),
-        "int4_is_symmetric": bool(step.option("symmetric", False)),
-        "int4_algo_config": rounding_of(step, config),
-        "int4_accuracy_level": INT8_ACTIVATIONS if provider == "cpu" else 2,
+def operators(step: Step) -> Path | None:
+    """The library of our own graph operators, where there is one for the device."""
+    from passes.graph_operators import library_for
+
+    return library_for(step.option("platform", "linux/amd64"))
+
+
+def settle_operators(step: Step, provider: str) -> None:
+    """Lay the library of our operators beside a graph that has some; let CUDA replay the graph of a token as a whole."""
+    from passes.graph_operators import lay_beside, uses_operators
+
+    library = operators(step)
+    if library and uses_operators(step.out / "model.onnx"):
+        lay_beside(library, step.out)
+    if provider == "cuda":
+        replay_whole_graphs(step.out / "genai_config.json")
+
+
+def replay_whole_graphs(genai_config: Path) -> None:
+    """CUDA graph capture: a token's hundreds of kernels are started at once."""
+    config = json.loads(genai_config.read_text(encoding="utf-8"))
+    session = config["model"]["decoder"].setdefault("session_options", {})
+    session["provider_options"] = [{"cuda": {**_cuda_of(session), "enable_cuda_graph": "1"}}]
+    genai_config.write_text(json.dumps(config, indent=4), encoding="utf-8")
+
+
+def _cuda_of(session: dict) -> dict:
+    return next((given["cuda"] for given in session.get("provider_options", []) if "cuda" in given), {})
+
+
+def cuda_options(step: Step, provider: str) -> dict[str, Any]:
+    """The builder's options that only a CUDA device has."""
+    return {}
+
+
+def rounding_options(step: Step, provider: str, precision: str) -> dict[str, Any]:
+    """The builder with our rounding. To the builder itself 8 bits are a kind of int4, and what stays in floats is an exception."""
+    is_on_grid = (step.inputs["model"] / GRID_FILE).exists()
+    head = step.option("lm_head", "int8") if precision == "int4" else "int8"
+    rounding = {
+        "bits": BITS[precision],
+        "head_bits": HEAD_BITS[head],
+        "group_size": step.option("block_size", 32),
+        "symmetric": bool(step.option("symmetric", False)),
+        "is_searched": not is_on_grid,
+        "accuracy_level": ACTIVATIONS[provider],
+        "int8": list(step.option("int8", [])),
+        "keep": list(step.option("keep", [])),
     }
+    float_head = {"int4_nodes_to_exclude": ["/lm_head/MatMul"]} if head == "float" else {}
+    return {"type": "RoundingBuilder", "precision": "int4", "rounding": rounding, **float_head}
 
 
-def rounding_of(step: Step, config: dict) -> str:
-    """The builder's name for how weights are rounded, and whether the head keeps 8 bits.
+def counted_projections(graph: Path) -> dict[str, float]:
+    """How many projections the graph has in each precision."""
+    import onnx
 
-    Weights that lie on a grid already are rounded plainly, which finds the same grid; others get the searched rounding.
-    Both of these cannot store an odd number of blocks a row, nor do without zero points: then it is the default.
-    """
-    block = step.option("block_size", 32)
-    sizes = Sizes.of(config)
-    has_odd_rows = any(-(-width // block) % 2 for width in (sizes.hidden, sizes.queries, sizes.middle))
-    if step.option("symmetric", False) or has_odd_rows:
-        return "default"
-    algorithm = "rtn" if (step.inputs["model"] / GRID_FILE).exists() else "k_quant"
-    return f"{algorithm}_last" if step.option("lm_head", "int8") == "int8" else algorithm
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    bits = [attribute.i for node in nodes if node.op_type == "MatMulNBits" for attribute in node.attribute if attribute.name == "bits"]
+    floats = [node for node in nodes if node.op_type == "MatMul" and "/lora/" not in node.name and "/lora_" not in node.name]
+    return {"graph.int4_projections": bits.count(4), "graph.int8_projections": bits.count(8), "graph.float_projections": len(floats)}
 
 
 def build(step: Step, config: dict, passes: dict[str, dict[str, Any]], provider: str) -> Path:

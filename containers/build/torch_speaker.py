@@ -17,9 +17,10 @@ _ROWS_AT_ONCE = 64
 class TorchSpeaker:
     """Answers and likelihoods of a Hugging Face model."""
 
-    def __init__(self, folder: Path, tokenizer, trust_remote_code: bool = False) -> None:
-        dtype = getattr(torch, fastest_dtype())
+    def __init__(self, folder: Path, tokenizer, trust_remote_code: bool = False, is_exact: bool = False) -> None:
+        """`is_exact`: in float32 on a CPU, where bfloat16 would be faster."""
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.float32 if is_exact and self.device == "cpu" else getattr(torch, fastest_dtype())
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code)
         self.model = loaded.eval().to(self.device)
         self.tokenizer = tokenizer

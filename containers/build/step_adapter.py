@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from base_mark import METADATA_KEY as BASE_KEY
+from base_mark import check_same_base
 from lora_layout import METADATA_KEY, Layout, Part, from_plain, input_name
+from peft_adapter import Branches, read_branches
 from step_io import Step, StepError, main
 
-_WEIGHT = re.compile(r"\.layers\.(\d+)\.((?:self_attn|mlp)\.\w+)\.lora_([AB])\.weight$")
 _DTYPES = {1: np.float32, 10: np.float16}
 """The types of activations that graphs have, by ONNX's numbers."""
+UNMARKED = 1
+"""Version of the model in adapter files for graphs that do not say which base they were exported from."""
+ANOTHER_BASE = "The adapter was trained on another model than the graph was exported from."
 
 
 @dataclass(frozen=True)
@@ -26,39 +30,40 @@ class GraphInput:
 
 
 @dataclass(frozen=True)
-class Branch:
-    """The adapter of one Hugging Face layer: x (in) -> A -> B -> out, B scaled already."""
+class Graph:
+    """What an exported graph says of adapters."""
 
-    down: np.ndarray
-    """`[in, rank]`"""
-    up: np.ndarray
-    """`[rank, out]`"""
-
-
-Branches = dict[tuple[int, str], Branch]
-"""By block number and layer name such as `self_attn.q_proj`."""
+    inputs: dict[str, GraphInput]
+    projections: Layout
+    base: str
+    """Mark of the model it was exported from; empty in graphs made before there were marks."""
 
 
 def convert(step: Step) -> None:
     import onnxruntime
 
-    graph_inputs, projections = read_graph(step.inputs["graph"] / "model.onnx")
-    branches = read_branches(step.inputs["adapter"])
-    parameters = fitted(branches, projections, graph_inputs)
-    check(parameters, graph_inputs)
+    graph = read_graph(step.inputs["graph"] / "model.onnx")
+    check_same_base(step.inputs["adapter"], graph.base, "the graph was exported from")
+    parameters = fitted(read_branches(step.inputs["adapter"]), graph.projections, graph.inputs)
+    check(parameters, graph.inputs)
     name = step.option("name", "adapter")
     path = step.out / f"{name}.onnx_adapter"
     adapter = onnxruntime.AdapterFormat()
     adapter.set_adapter_version(1)
-    adapter.set_model_version(1)
+    adapter.set_model_version(version_of(graph.base))
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(value) for key, value in parameters.items()}
     adapter.set_parameters(values)
     adapter.export_adapter(str(path))
     step.write_metrics({"adapter.bytes": path.stat().st_size, "adapter.tensors": len(parameters)})
 
 
-def read_graph(path: Path) -> tuple[dict[str, GraphInput], Layout]:
-    """The adapter inputs of an exported graph, and the layout in its metadata."""
+def version_of(base: str) -> int:
+    """The base's mark as the whole number that an adapter file has room for, so that packaging can hold both against each other."""
+    return int(base[:7], 16) + 2 if base else UNMARKED
+
+
+def read_graph(path: Path) -> Graph:
+    """The adapter inputs of an exported graph, the layout in its metadata, and its base."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
@@ -72,43 +77,7 @@ def read_graph(path: Path) -> tuple[dict[str, GraphInput], Layout]:
         tensor = value.type.tensor_type
         shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
         inputs[value.name] = GraphInput(shape, _DTYPES[tensor.elem_type])
-    return inputs, from_plain(json.loads(metadata[METADATA_KEY]))
-
-
-def read_branches(folder: Path) -> Branches:
-    """PEFT's tensors as branches, alpha / rank multiplied into B."""
-    import torch
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    refuse_unknown_kinds(config)
-    sides: dict[tuple[int, str], dict[str, np.ndarray]] = {}
-    for name, tensor in load_file(folder / "adapter_model.safetensors").items():
-        match = _WEIGHT.search(name)
-        if match is None:
-            raise StepError(f"The adapter's tensor {name} has no place in the graph.", "Train linear layers of blocks.")
-        sides.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor.to(torch.float32).numpy()
-    return {place: _branch(place, tensors, config) for place, tensors in sides.items()}
-
-
-def refuse_unknown_kinds(config: dict) -> None:
-    """
-    Raises:
-        StepError: the adapter is not plain LoRA, and would be computed wrongly.
-    """
-    for option in ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"):
-        if config.get(option):
-            raise StepError(f"Adapters with {option} are not supported.", "Train it without, as plain LoRA.")
-    if config.get("peft_type", "LORA") != "LORA":
-        raise StepError(f"Adapters of type {config['peft_type']} are not supported.", "Train plain LoRA.")
-
-
-def _branch(place: tuple[int, str], tensors: dict[str, np.ndarray], config: dict) -> Branch:
-    if set(tensors) != {"A", "B"}:
-        raise StepError(f"Block {place[0]}, {place[1]} has only one of lora_A and lora_B.", "Train the adapter again.")
-    rank = tensors["A"].shape[0]
-    scaling = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
-    return Branch(tensors["A"].T, tensors["B"].T * scaling)
+    return Graph(inputs, from_plain(json.loads(metadata[METADATA_KEY])), metadata.get(BASE_KEY, ""))
 
 
 def fitted(branches: Branches, projections: Layout, inputs: dict[str, GraphInput]) -> dict[str, np.ndarray]:
@@ -117,12 +86,14 @@ def fitted(branches: Branches, projections: Layout, inputs: dict[str, GraphInput
     Raises:
         StepError: the graph has no place for one of them.
     """
-    parameters, used = {}, set()
+    parameters, used, outputs = {}, set(), _outputs(projections)
     for block, name in sorted(_places(inputs)):
         parts = [part for part in projections[name] if (block, part.layer) in branches]
         if not parts:
             continue  # this adapter leaves the projection as it is
         used |= {(block, part.layer) for part in parts}
+        for layer in dict.fromkeys(part.layer for part in parts):
+            _check_branch(block, layer, branches, inputs[input_name(block, name, "A")].shape[0], outputs[layer])
         down, up = _side_by_side(block, projections[name], branches)
         for side, value in (("A", down), ("B", up)):
             key = input_name(block, name, side)
@@ -134,6 +105,29 @@ def fitted(branches: Branches, projections: Layout, inputs: dict[str, GraphInput
             "Export again: the targets of every adapter must be known at export.",
         )
     return parameters
+
+
+def _outputs(projections: Layout) -> dict[str, int]:
+    """How many outputs each Hugging Face layer has."""
+    ends: dict[str, int] = {}
+    for part in (part for parts in projections.values() for part in parts):
+        ends[part.layer] = max(ends.get(part.layer, 0), part.start + part.rows)
+    return ends
+
+
+def _check_branch(block: int, layer: str, branches: Branches, inputs: int | None, outputs: int) -> None:
+    """
+    Raises:
+        StepError: the layer is of another size in the model that the adapter was trained on; tells its tensor and both shapes.
+    """
+    branch = branches[block, layer]
+    sides = {
+        "lora_A": (branch.down.shape[::-1], (branch.down.shape[1], inputs)),
+        "lora_B": (branch.up.shape[::-1], (outputs, branch.up.shape[0])),
+    }
+    for side, (has, wanted) in sides.items():
+        if has != wanted:
+            raise StepError(f"model.layers.{block}.{layer}.{side} is {has}, the graph takes {wanted}.", ANOTHER_BASE)
 
 
 def _places(inputs: dict[str, GraphInput]) -> Iterator[tuple[int, str]]:
@@ -154,11 +148,6 @@ def _side_by_side(block: int, parts: tuple[Part, ...], branches: Branches) -> tu
     for part, branch in placed:
         if branch:
             values = branch.up[:, part.start : part.start + part.rows]
-            if values.shape[1] != part.rows:
-                raise StepError(
-                    f"Block {block}, {part.layer}.lora_B has {branch.up.shape[1]} outputs, the graph wants more.",
-                    "The adapter was trained on another model than the graph was exported from.",
-                )
             up[at_row : at_row + values.shape[0], at_column : at_column + values.shape[1]] = values
             at_row += branch.down.shape[1]
         at_column += part.rows
@@ -176,7 +165,7 @@ def check(parameters: dict[str, np.ndarray], inputs: dict[str, GraphInput]) -> N
         if not fits or value.dtype != wanted.dtype:
             raise StepError(
                 f"{name} is {value.shape} of {value.dtype}, the graph takes {wanted.shape} of {wanted.dtype.__name__}.",
-                "The adapter was trained on another model than the graph was exported from.",
+                ANOTHER_BASE,
             )
         if not np.isfinite(value).all():
             raise StepError(f"{name} holds values that are no numbers.", "Train again with a lower learning rate.")

@@ -73,8 +73,12 @@ async def ready(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    ids = model_ids(request.app.state.turns.model.adapters)
+    ids = _ids(request.app.state.turns.model)
     return JSONResponse({"object": "list", "data": [_model_card(model_id) for model_id in ids]})
+
+
+def _ids(model: Model) -> list[str]:
+    return model_ids(model.adapters, model.has_base)
 
 
 def _model_card(model_id: str) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def _model_card(model_id: str) -> dict[str, Any]:
 async def chat(request: Request) -> Response:
     turns: Turns = request.app.state.turns
     asked_at = time.perf_counter()
-    asked = parse(await _json_body(request), turns.model.adapters)
+    asked = parse(await _json_body(request), _ids(turns.model))
     prompt = await turns.prompt(asked)
     return Answer(turns, asked, prompt, Timing(asked_at))
 

@@ -48,18 +48,18 @@ class ChatRequest:
     stop: tuple[str, ...]
 
 
-def parse(raw: bytes, adapters: Sequence[str]) -> ChatRequest:
-    """The request in `raw`.
+def parse(raw: bytes, ids: Sequence[str]) -> ChatRequest:
+    """The request in `raw` to one of the models `ids`; to the first where it names none.
 
     Raises:
         ApiError: 400 saying which field is wrong, or 404 for a model that is not there.
     """
     body = _json_object(raw)
     _refuse_what_is_not_served(body)
-    model = _typed(body, "model", str, BASE)
+    model = _typed(body, "model", str, ids[0])
     return ChatRequest(
         model=model,
-        adapter=_adapter(model, adapters),
+        adapter=_adapter(model, ids),
         messages=_messages(body.get("messages")),
         stream=_typed(body, "stream", bool, False),
         usage_apart=_include_usage(body),
@@ -72,8 +72,8 @@ def parse(raw: bytes, adapters: Sequence[str]) -> ChatRequest:
     )
 
 
-def model_ids(adapters: Sequence[str]) -> list[str]:
-    return [BASE, *(f"{BASE}:{name}" for name in adapters)]
+def model_ids(adapters: Sequence[str], has_base: bool = True) -> list[str]:
+    return [*([BASE] if has_base else []), *(f"{BASE}:{name}" for name in adapters)]
 
 
 def _wrong(param: str, message: str) -> ApiError:
@@ -191,9 +191,7 @@ def _sound(text: str, where: str) -> str:
     return text
 
 
-def _adapter(model: str, adapters: Sequence[str]) -> str:
-    base, _, adapter = model.partition(":")
-    if base == BASE and (adapter in adapters or model == BASE):
-        return adapter
-    there = ", ".join(model_ids(adapters))
-    raise ApiError(404, f"No model '{model}' here. There is: {there}.", param="model", code="model_not_found")
+def _adapter(model: str, ids: Sequence[str]) -> str:
+    if model in ids:
+        return model.partition(":")[2]
+    raise ApiError(404, f"No model '{model}' here. There is: {', '.join(ids)}.", param="model", code="model_not_found")

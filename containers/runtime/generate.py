@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime_genai as og
+from graphs import Graphs
 from model import ModelError, Piece, Sampling, TemplateError
 from stops import StopFilter
 
@@ -29,18 +30,32 @@ long context may not fit a small device."""
 
 
 class LocalModel:
-    """A loaded model folder with its adapters."""
+    """A loaded model folder with its adapters: files beside one graph, or graphs of their own."""
 
-    def __init__(self, folder: Path, adapters: dict[str, Path], *, device: str = "cpu", max_length: int = 0, threads: int = 0):
+    def __init__(
+        self,
+        folder: Path,
+        adapters: dict[str, Path],
+        *,
+        graphs: dict[str, str] | None = None,
+        graphs_in_memory: int = 1,
+        device: str = "cpu",
+        max_length: int = 0,
+        threads: int = 0,
+    ):
         config = _read_config(folder)
         self.max_length = _limit(max_length, int(config["model"]["context_length"]))
-        self.adapters = tuple(sorted(adapters))
+        self.is_merged = bool(graphs)
+        self.adapters = tuple(sorted(name for name in graphs or adapters if name))
+        self.has_base = not graphs or "" in graphs
         self._eos = _eos_ids(config)
         self._text_lock = threading.Lock()  # a request is tokenised while another one generates
-        self._model = _load(folder, device, threads)
-        self._tokenizer = og.Tokenizer(self._model)
-        self._adapters = og.Adapters(self._model)
-        for name in self.adapters:
+        files = {name: graphs[name] for name in sorted(graphs)} if graphs else {"": ""}
+        self._graphs: Graphs[og.Model] = Graphs(files, lambda file: _load(folder, device, threads, file), graphs_in_memory)
+        first = self._graphs.get(self._graphs.first[0])
+        self._tokenizer = og.Tokenizer(first)
+        self._adapters = og.Adapters(first) if adapters else None
+        for name in adapters:
             _load_adapter(self._adapters, name, adapters[name])
 
     def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
@@ -79,7 +94,8 @@ class LocalModel:
             yield Piece(text, count)
 
     def _generator(self, prompt_tokens: int, adapter: str, sampling: Sampling) -> og.Generator:
-        params = og.GeneratorParams(self._model)
+        model = self._graphs.get(adapter if self.is_merged else "")
+        params = og.GeneratorParams(model)
         options = {
             "max_length": min(self.max_length, prompt_tokens + sampling.max_tokens),
             "do_sample": sampling.temperature > 0,
@@ -91,15 +107,18 @@ class LocalModel:
         if sampling.seed is not None:
             options["random_seed"] = sampling.seed
         params.set_search_options(**options)
-        generator = og.Generator(self._model, params)
-        if adapter:
+        generator = og.Generator(model, params)
+        if adapter and not self.is_merged:
             generator.set_active_adapter(self._adapters, adapter)
         return generator
 
     def warm_up(self) -> None:
-        """One token from the base and from each adapter: the first use is slow, and a misfit shows here, not to a user."""
+        """One token from the base and from each adapter: the first use is slow, and a misfit shows here, not to a user.
+
+        Graphs that only fit one after the other are loaded when they are asked for.
+        """
         prompt = self.encode([{"role": "user", "content": "Hello"}])
-        for adapter in ("", *self.adapters):
+        for adapter in self._graphs.first if self.is_merged else ("", *self.adapters):
             try:
                 for _ in self.stream(prompt, adapter, Sampling(max_tokens=1)):
                     pass
@@ -134,18 +153,19 @@ def _eos_ids(config: dict) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [ids])
 
 
-def _load(folder: Path, device: str, threads: int) -> og.Model:
+def _load(folder: Path, device: str, threads: int, file: str = "") -> og.Model:
+    """The graph in `file` of the folder; the one that its configuration names where that is empty."""
     config = og.Config(str(folder))
     config.clear_providers()
     if device.startswith("cuda"):
         config.append_provider("cuda")
-    if threads:
-        options = {"intra_op_num_threads": threads}
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    decoder = ({"session_options": {"intra_op_num_threads": threads}} if threads else {}) | ({"filename": file} if file else {})
+    if decoder:
+        config.overlay(json.dumps({"model": {"decoder": decoder}}))
     try:
         return og.Model(config)
     except RuntimeError as exc:
-        raise ModelError(f"{folder} does not load on {device}: {exc}. Is the export complete?") from exc
+        raise ModelError(f"{folder / file} does not load on {device}: {exc}. Is the export complete?") from exc
 
 
 def _load_adapter(adapters: og.Adapters, name: str, path: Path) -> None:

@@ -44,6 +44,8 @@ class Model(Protocol):
     """A loaded model with its adapters; `generate.LocalModel` is the real one."""
 
     adapters: tuple[str, ...]
+    has_base: bool
+    """It answers without an adapter too."""
     max_length: int
     """Prompt and answer together, in tokens."""
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT = 1
-"""Version of the device file this server reads."""
+FORMAT = 2
+"""Newest version of the device file that this server reads; 2 came with graphs."""
 
 
 class OptionError(Exception):
@@ -25,6 +25,10 @@ class Options:
     adapters: dict[str, Path] | None
     """Adapter files by name; None: whatever lies in the adapters folder."""
     adapters_folder: Path
+    graphs: dict[str, str]
+    """Merged: file of each adapter's own graph in the model's folder, empty for the base. No entry: one graph takes all adapters."""
+    graphs_in_memory: int
+    """So many of them are held together."""
     uds: Path | None
     """A Unix socket to listen on; instead of host and port."""
     host: str
@@ -47,6 +51,8 @@ def read_options(argv: Sequence[str], environment: Mapping[str, str] = os.enviro
         model=Path(found.model),
         adapters=_named_adapters(device_file, folder),
         adapters_folder=folder,
+        graphs=dict(device_file.get("graphs", {})),
+        graphs_in_memory=int(device_file.get("graphs_in_memory", 1)),
         uds=Path(found.uds) if found.uds else None,
         host=found.host,
         port=found.port,

@@ -102,8 +102,11 @@ def _end_with_the_starter() -> None:
 def _load(options: Options) -> Model:
     from generate import LocalModel, find_adapters  # loads the library: a second in which /health answers already
 
+    limits = {"device": options.device, "max_length": options.max_length, "threads": options.threads}
+    if options.graphs:
+        return LocalModel(options.model, {}, graphs=options.graphs, graphs_in_memory=options.graphs_in_memory, **limits)
     adapters = options.adapters if options.adapters is not None else find_adapters(options.adapters_folder)
-    return LocalModel(options.model, adapters, device=options.device, max_length=options.max_length, threads=options.threads)
+    return LocalModel(options.model, adapters, **limits)
 
 
 def _listen(options: Options) -> socket.socket:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_request import ApiError, ChatRequest
-from model import Model, Piece, Sampling, TemplateError
+from model import Model, ModelError, Piece, Sampling, TemplateError
 
 MAX_WAITING = 16
 """Requests that may wait for the one being served; more are told to come again."""
@@ -116,7 +116,7 @@ class Turns:
                 while (piece := await self._run(next, steps, None)) is not None:
                     timing.saw(piece)
                     yield piece
-            except RuntimeError as exc:  # what the library raises, out of memory included
+            except (RuntimeError, ModelError) as exc:  # what the library raises, out of memory included; a graph that does not load
                 print(f"generation failed: {exc}", file=sys.stderr, flush=True)
                 raise ApiError(500, f"The model failed: {exc}", code="generation_failed") from exc
             finally:

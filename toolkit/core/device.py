@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from toolkit.errors import RecipeError
 
 ACCELERATORS = ("cpu", "cuda12", "cuda13")
+SWITCHABLE, MERGED = ADAPTER_WAYS = ("switchable", "merged")
+"""How a device carries adapters: beside one graph that takes any of them, or each folded into a graph of its own."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Device:
     """Longest conversation in tokens where the recipe does not say."""
     size_budget_mb: int
     """Size the runtime image without a model must stay under."""
+    adapters: str = SWITCHABLE
+    """switchable or merged, where the recipe does not say. Device files written before there was a choice say nothing."""
 
     @property
     def provider(self) -> str:
@@ -64,9 +68,16 @@ def _load(path: Path) -> Device:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise RecipeError(f"{path}: {exc}.", "Correct the device file.") from exc
     except TypeError as exc:
-        wanted = [field.name for field in fields(Device) if field.name != "name"]
-        odd = sorted(set(raw) ^ set(wanted))
-        raise RecipeError(f"{path}: unknown or missing: {', '.join(odd)}.", f"A device file has exactly: {', '.join(wanted)}.") from exc
-    if device.accelerator not in ACCELERATORS:
-        raise RecipeError(f"{path}: unknown accelerator '{device.accelerator}'.", f"One of: {', '.join(ACCELERATORS)}.")
+        raise _odd_keys(path, set(raw)) from exc
+    for key, value, known in (("accelerator", device.accelerator, ACCELERATORS), ("adapters", device.adapters, ADAPTER_WAYS)):
+        if value not in known:
+            raise RecipeError(f"{path}: unknown {key} '{value}'.", f"One of: {', '.join(known)}.")
     return device
+
+
+def _odd_keys(path: Path, given: set[str]) -> RecipeError:
+    keys = [field for field in fields(Device) if field.name != "name"]
+    needed = {field.name for field in keys if field.default is MISSING}
+    odd = sorted((needed - given) | (given - {field.name for field in keys}))
+    listed = ", ".join(field.name if field.name in needed else f"{field.name} (if you like)" for field in keys)
+    return RecipeError(f"{path}: unknown or missing: {', '.join(odd)}.", f"A device file has: {listed}.")

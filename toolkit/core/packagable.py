@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from toolkit.core import device
+from toolkit.core.compare import is_comparison
 from toolkit.core.device import Device
 from toolkit.core.image_name import ImageName, image_name, mark_of, owners
+from toolkit.core.made import devices_in, made_for
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineError, RunError
@@ -30,6 +32,8 @@ class Packagable:
     built_at: float
     name: ImageName
     """What its image would be called."""
+    is_merged: bool = False
+    """Each adapter is a graph of its own."""
 
 
 def packagable(bench: Workbench) -> list[Packagable]:
@@ -41,20 +45,20 @@ def packagable(bench: Workbench) -> list[Packagable]:
     known, owned, found = device.catalogue(bench.settings.devices), _owners(bench), []
     for run in reversed(bench.runs()):
         with suppress(RunError, OSError, KeyError):
-            if run.kind == "build":
+            if run.kind == "build" and not is_comparison(run.request["steps"]):
                 found += _of_build(run, known, owned)
     return found
 
 
 def _of_build(run: Run, known: Mapping[str, Device], owned: Mapping[str, str]) -> Iterator[Packagable]:
-    made = [artifact["step"] for artifact in run.manifest()["artifacts"]]
+    artifacts = run.manifest()["artifacts"]
     built_at = (run.folder / "manifest.json").stat().st_mtime
     recipe, mark = run.request["recipe"]["name"], mark_of(run.folder.parent)
-    for name in (step.removeprefix("export-") for step in made if step.startswith("export-")):
-        if name in known:
-            adapters = tuple(sorted(step.removeprefix(f"adapter-{name}-") for step in made if step.startswith(f"adapter-{name}-")))
+    for name in devices_in(artifacts):
+        if name in known and (made := made_for(artifacts, name)):
+            adapters = tuple(sorted(made.adapters))
             called = image_name(recipe, name, run.id, mark, owned)
-            yield Packagable(run.id, recipe, name, adapters, known[name].memory_mb, built_at, called)
+            yield Packagable(run.id, recipe, name, adapters, known[name].memory_mb, built_at, called, made.is_merged)
 
 
 def _owners(bench: Workbench) -> dict[str, str]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.core import chat, footprint
+from toolkit.core import chat, content
+from toolkit.core.content import folder_digest
 from toolkit.core.device import Device, find
 from toolkit.core.engine import LABEL, ChatHost, Image, ImageEngine
 from toolkit.core.files import folder_bytes, write_json
 from toolkit.core.image_name import HOME, ImageName, image_name, mark_of
 from toolkit.core.images import OwnImage
 from toolkit.core.layers import Layer, LayerFile, folder_layer, image_archive
+from toolkit.core.made import devices_in, made_for
 from toolkit.core.run import Run
 from toolkit.core.serving import Limits, serving
 from toolkit.errors import ChatError, EngineError, RunError
@@ -37,9 +37,9 @@ def request(build: Run, device: Device, engine: str, memory_mb: int = 0, name: I
     """
     if build.kind != "build":
         raise RunError(f"Run {build.id} is a {build.kind}, not a build.", "`edge runs` lists the builds.")
-    made = {artifact["step"] for artifact in build.manifest()["artifacts"]}
-    if f"export-{device.name}" not in made:
-        known = ", ".join(sorted(step.removeprefix("export-") for step in made if step.startswith("export-")))
+    made = devices_in(build.manifest()["artifacts"])
+    if device.name not in made:
+        known = ", ".join(sorted(made))
         raise RunError(
             f"Run {build.id} made nothing for the device '{device.name}'.",
             f"It made: {known or 'no export'}; add the device to the recipe.",
@@ -63,64 +63,22 @@ def request(build: Run, device: Device, engine: str, memory_mb: int = 0, name: I
 
 def collect(job: Job) -> dict[str, float]:
     """Put model, adapters and configuration of one device together, after checking that they are what the build wrote."""
-    build, device = Path(job.options["build_folder"]), job.options["device"]
-    manifest = Run(build).manifest()
-    content = content_folder(job.run)
-    shutil.rmtree(content, ignore_errors=True)
-    adapters = {}
-    chosen = [a for a in manifest["artifacts"] if a["step"] == f"export-{device}" or a["step"].startswith(f"adapter-{device}-")]
-    for number, artifact in enumerate(chosen):
-        source = build / artifact["path"]
-        if folder_digest(source) != artifact["sha256"]:
-            raise RunError(
-                f"{artifact['path']} of {job.options['build']} is not what the build wrote.",
-                "Run the recipe again; `edge clean --cache` first if it stays so.",
-            )
-        if artifact["step"] == f"export-{device}":
-            _link_tree(source, content / "model", skip=("metrics.json",))
-        else:
-            name = artifact["step"].removeprefix(f"adapter-{device}-")
-            adapters[name] = artifact["sha256"]
-            _link_tree(source, content / "adapters", only=f"{name}.onnx_adapter")
-        job.progress(number + 1, len(chosen), "artifacts")
-    write_json(content / "device.json", _device_config(job, content / "model", sorted(adapters)))
-    job.left("model", "content", folder_bytes(content), folder_digest(content))
-    return {"bytes": folder_bytes(content), "adapters": len(adapters)}
+    build, recipe = Path(job.options["build_folder"]), job.run.request["recipe"]
+    made = made_for(Run(build).manifest()["artifacts"], job.options["device"])
+    assert made, "asked for before the run was made"
+    folder = content_folder(job.run)
+    content.put_together(build, made, folder, recipe["export"].get("keep_base", True), job.progress)
+    length = recipe["export"]["context_length"] or find(job.bench.settings.devices, made.device).max_length
+    config = content.device_config(folder, made, length, job.options["memory_mb"])
+    content.write_config(folder, config)
+    job.left("model", "content", folder_bytes(folder), folder_digest(folder))
+    in_memory = {"graphs_in_memory": config["graphs_in_memory"]} if made.is_merged else {}
+    return {"bytes": folder_bytes(folder), "adapters": len(made.adapters), "memory_mb": config["memory_mb"], **in_memory}
 
 
 def content_folder(run: Run) -> Path:
     """What goes into the image: model/, adapters/, device.json."""
     return run.folder / "content"
-
-
-def _device_config(job: Job, model: Path, adapters: list[str]) -> dict:
-    device = find(job.bench.settings.devices, job.options["device"])
-    limit = json.loads((model / "genai_config.json").read_text("utf-8"))["model"]["context_length"]
-    wanted = job.run.request["recipe"]["export"]["context_length"] or device.max_length
-    config = {"format": 1, "device": device.name, "max_length": min(limit, wanted), "adapters": adapters}
-    return {**config, "memory_mb": footprint.needed_mb(model.parent, config)}
-
-
-def _link_tree(source: Path, target: Path, skip: tuple[str, ...] = (), only: str = "") -> None:
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and path.name not in skip and only in ("", path.name):
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, place)
-            except OSError:
-                shutil.copyfile(path, place)
-
-
-def folder_digest(folder: Path) -> str:
-    """sha256 over the sorted files of a folder (hidden ones left out): path, size and sha256, as the build program counts it."""
-    digest = hashlib.sha256()
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    for path in sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)):
-        with open(path, "rb") as source:
-            content = hashlib.file_digest(source, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0{content}\n".encode())
-    return digest.hexdigest()
 
 
 def image(job: Job) -> dict[str, float]:
@@ -153,14 +111,26 @@ def _check_free(engine: ImageEngine, tag: str, mark: str) -> None:
         raise EngineError(f"Another home has meanwhile made an image {tag}.", "Package the build again: it then gets another name.")
 
 
-def image_layers(content: Path) -> list[Layer]:
-    """The model, each adapter, and the configuration: what changes rarely comes first."""
-    adapters = sorted((content / "adapters").glob("*.onnx_adapter")) if (content / "adapters").is_dir() else []
+def image_layers(folder: Path) -> list[Layer]:
+    """The model, each adapter, and the configuration: what changes rarely comes first.
+
+    Adapters lie in the recipe's order. An engine fetches again whatever lies above the first layer that changed, so the adapter
+    that changes most belongs last in the recipe.
+    """
+    merged = {name: f"merged-{name}.onnx" for name in content.read_config(folder).get("graphs", {}) if name}
+    model = folder_layer("model", folder / "model", "/model")
+    own = {f"/model/{file}{more}" for file in merged.values() for more in ("", ".data")}
     return [
-        folder_layer("model", content / "model", "/model"),
-        *(Layer(f"adapter {path.stem}", (LayerFile(path, f"/adapters/{path.name}"),)) for path in adapters),
-        Layer("configuration", (LayerFile(content / "device.json", "/etc/edge/device.json"),)),
+        Layer(model.name, tuple(file for file in model.files if file.path not in own)),
+        *(_adapter_layer(folder, name, merged.get(name, "")) for name in content.adapters_in(folder)),
+        Layer("configuration", (LayerFile(folder / "device.json", "/etc/edge/device.json"),)),
     ]
+
+
+def _adapter_layer(folder: Path, name: str, graph: str) -> Layer:
+    """An adapter's file, or its graph with the weights of its own."""
+    places = [f"model/{path.name}" for path in sorted((folder / "model").glob(f"{graph}*"))] if graph else [f"adapters/{name}.onnx_adapter"]
+    return Layer(f"adapter {name}", tuple(LayerFile(folder / place, f"/{place}") for place in places))
 
 
 def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:
@@ -197,8 +167,9 @@ def _filled(sizes: Mapping[str, tuple[int, int]], done: int) -> dict[str, list[f
 
 def _labels(job: Job, base: Image) -> dict[str, str]:
     recipe = job.run.request["recipe"]
-    content = content_folder(job.run)
-    config = json.loads((content / "device.json").read_text("utf-8"))
+    folder = content_folder(job.run)
+    config = content.read_config(folder)
+    merged = {f"{LABEL}.carries": "merged", f"{LABEL}.base": "yes" if "" in config["graphs"] else "no"} if "graphs" in config else {}
     return {
         f"{LABEL}.kind": "image",
         HOME: mark_of(job.bench.settings.runs),
@@ -206,8 +177,9 @@ def _labels(job: Job, base: Image) -> dict[str, str]:
         f"{LABEL}.recipe.sha256": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
         f"{LABEL}.run": job.options["build"],
         f"{LABEL}.device": job.options["device"],
-        f"{LABEL}.model.sha256": folder_digest(content / "model"),
-        f"{LABEL}.adapters": ",".join(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter"))),
+        f"{LABEL}.model.sha256": folder_digest(folder / "model"),
+        f"{LABEL}.adapters": ",".join(sorted(content.adapters_in(folder))),
+        **merged,
         f"{LABEL}.runtime": base.id,
         f"{LABEL}.memory_mb": str(config["memory_mb"]),
         f"{LABEL}.max_length": str(config["max_length"]),
@@ -241,7 +213,7 @@ def smoke(job: Job) -> dict[str, float]:
 
 
 def _needed_mb(job: Job) -> int:
-    return json.loads((content_folder(job.run) / "device.json").read_text("utf-8")).get("memory_mb", 0)
+    return content.read_config(content_folder(job.run)).get("memory_mb", 0)
 
 
 def chat_host(job: Job) -> tuple[ChatHost, str]:

@@ -157,10 +157,10 @@ def test_the_device_file_says_what_must_be_there(start: Start, tmp_path: Path) -
 
 def test_a_device_file_of_a_newer_format_is_refused(start: Start, tmp_path: Path) -> None:
     device = tmp_path / "device.json"
-    device.write_text(json.dumps({"format": 2}))
+    device.write_text(json.dumps({"format": 3}))
     served = start("--device-file", str(device))
     assert served.process.wait(timeout=10) == 2
-    assert "format 2, newer" in served.log
+    assert "format 3, newer" in served.log
 
 
 def test_prompts_are_not_logged(served: Served) -> None:

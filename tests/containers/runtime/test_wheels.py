@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.core.cuda_stack import PAIRS
+
 CONTAINERS = Path(__file__).parents[3] / "containers"
 
 
@@ -43,9 +45,9 @@ def lock_of(shelf: Path, **wrong: str) -> Path:
     return lock
 
 
-def resolve(shelf: Path, lock: Path, folder: Path, machine: str) -> subprocess.CompletedProcess[str]:
+def resolve(shelf: Path, lock: Path, folder: Path, machine: str, python: str = "3.11") -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf)}
-    command = [sys.executable, CONTAINERS / "resolve_wheels.py", lock, folder, "--machine", machine]
+    command = [sys.executable, CONTAINERS / "resolve_wheels.py", lock, folder, "--machine", machine, "--python", python]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
@@ -82,12 +84,74 @@ def test_a_wheel_lost_from_the_folder_is_fetched_again(shelf: Path, tmp_path: Pa
     assert len(names(folder)) == 2
 
 
-@pytest.mark.parametrize("image", ["runtime", "build"])
-def test_locks_pin_what_was_asked_and_hash_everything(image: str) -> None:
-    asked = re.findall(r"^([a-z][\w-]*==[\d.]+)", (CONTAINERS / image / "cpu.in").read_text(), re.MULTILINE)
-    lock = (CONTAINERS / image / "cpu.lock").read_text()
-    blocks = re.findall(r"^([a-z][\w-]*==\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n?)+)", lock, re.MULTILINE)
-    pinned = [pin for pin, _ in blocks]
-    assert set(asked) <= set(pinned) and len(asked) >= 4
-    assert len(pinned) == len(re.findall(r"^[a-z]", lock, re.MULTILINE))  # no line without its hashes
-    assert "://" not in lock
+LOCKS = [("runtime", "cpu"), ("build", "cpu"), ("build", "cuda12"), ("build", "cuda13")]
+
+
+def pins_of(image: str, lock: str) -> dict[str, str]:
+    """Versions by name, each of which must have hashes."""
+    text = (CONTAINERS / image / f"{lock}.lock").read_text()
+    blocks = re.findall(r"^([a-z][\w-]*)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n?)+)", text, re.MULTILINE)
+    assert len(blocks) == len(re.findall(r"^[a-z]", text, re.MULTILINE))  # no line without its hashes
+    assert "://" not in text
+    return {name: version for name, version, _ in blocks}
+
+
+def asked_of(image: str, lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z][\w-]*)==([\d.]+)", (CONTAINERS / image / f"{lock}.in").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(("image", "flavour"), LOCKS)
+def test_locks_pin_what_was_asked_and_hash_everything(image: str, flavour: str) -> None:
+    asked = asked_of(image, flavour)
+    assert asked.items() <= pins_of(image, flavour).items() and len(asked) >= 4
+
+
+def test_every_build_flavour_trains_and_converts_with_the_same_versions() -> None:
+    own = {"torch", "triton", "setuptools", "onnxruntime", "onnxruntime-gpu", "onnxruntime-genai", "onnxruntime-genai-cuda"}
+
+    def common(flavour: str) -> dict[str, str]:
+        pins = pins_of("build", flavour)
+        return {name: version for name, version in pins.items() if name not in own and not name.startswith(("nvidia-", "cuda-"))}
+
+    assert common("cuda12") == common("cpu") == common("cuda13")
+
+
+@pytest.mark.parametrize("cuda", [12, 13])
+def test_a_lock_for_cuda_has_the_pair_of_its_number_and_no_library_of_another(cuda: int) -> None:
+    pins = pins_of("build", f"cuda{cuda}")
+    for requirement in PAIRS[cuda]:  # as the doctor knows them
+        name, _, version = requirement.partition("==")
+        assert pins[name] == version
+    assert not {"onnxruntime", "onnxruntime-genai"} & pins.keys()  # they would overwrite the others' files
+    others = [name for name in pins if name.endswith(f"-cu{25 - cuda}")]
+    unmarked = [name for name in pins if name.startswith("nvidia-") and not name.endswith(f"-cu{cuda}")]
+    assert others == [] and (cuda == 13 or unmarked == [])  # CUDA 12's wheels are all marked
+    assert pins["cuda-bindings"].startswith(f"{cuda}.")
+
+
+def test_the_libraries_of_cuda_13_are_of_the_release_that_torch_names() -> None:
+    pins = pins_of("build", "cuda13")
+    toolkit = pins["cuda-toolkit"].rpartition(".")[0]
+    assert toolkit.startswith("13.0")
+    told = ("nvidia-cuda-runtime", "nvidia-cuda-nvrtc", "nvidia-cuda-cupti", "nvidia-nvtx", "nvidia-nvjitlink")
+    assert all(pins[name].startswith("13.0.") for name in told)
+
+
+def test_the_older_model_builder_is_the_one_that_the_export_names() -> None:
+    source = (CONTAINERS / "build" / "model_builder.py").read_text()
+    assert pins_of("build", "model-builder") == {"onnxruntime-genai": re.search(r'VERSION = "(.+)"', source)[1]}
+    assert pins_of("build", "cuda12")["onnxruntime-genai-cuda"] == pins_of("build", "cpu")["onnxruntime-genai"]  # need none apart
+
+
+def test_wheels_for_another_python_are_taken_where_the_base_has_another(shelf: Path, tmp_path: Path) -> None:
+    (shelf / "native-2-cp311-cp311-manylinux_2_28_x86_64.whl").rename(shelf / "native-2-cp312-cp312-manylinux_2_28_x86_64.whl")
+    assert resolve(shelf, lock_of(shelf), tmp_path / "wheels", "x86_64", "3.12").returncode == 0
+    assert names(tmp_path / "wheels") == ["native-2-cp312-cp312-manylinux_2_28_x86_64.whl", "pure-1-py3-none-any.whl"]
+
+
+def test_cuda_wheels_for_another_processor_are_refused_with_the_reason(shelf: Path, tmp_path: Path) -> None:
+    lock = lock_of(shelf).rename(tmp_path / "cuda12.lock")
+    (shelf / "native-2-cp311-cp311-manylinux_2_17_aarch64.whl").unlink()
+    refused = resolve(shelf, lock, tmp_path / "wheels", "aarch64")
+    assert refused.returncode == 1
+    assert "only for x86_64" in refused.stderr

@@ -15,6 +15,8 @@ from pathlib import Path
 EOS = 0
 DELAY = float(os.environ.get("STUB_DELAY", "0"))
 ALIVE = Path(os.environ["STUB_ALIVE"])
+LOADED = ALIVE.parent
+"""Graphs that are in memory are marked here."""
 
 _vocabulary: dict[str, int] = {"<eos>": EOS}
 
@@ -29,19 +31,26 @@ def _word(token: int) -> str:
 
 class Config:
     def __init__(self, folder: str):
-        self.folder = Path(folder)
+        self.folder, self.file = Path(folder), "model.onnx"
 
     def clear_providers(self) -> None: ...
 
     def overlay(self, text: str) -> None:
-        json.loads(text)
+        self.file = json.loads(text)["model"]["decoder"].get("filename", self.file)
 
 
 class Model:
     def __init__(self, config: Config):
         time.sleep(float(os.environ.get("STUB_LOAD_SECONDS", "0")))
-        if not (config.folder / "model.onnx").exists():
-            raise RuntimeError("model.onnx failed: file doesn't exist")
+        if not (config.folder / config.file).exists():
+            raise RuntimeError(f"{config.file} failed: file doesn't exist")
+        self.file = config.file
+        self._mark = LOADED / f"{config.file}.loaded"
+        self._mark.touch()
+
+    def __del__(self) -> None:
+        if mark := getattr(self, "_mark", None):
+            mark.unlink(missing_ok=True)
 
 
 class Tokenizer:
@@ -82,7 +91,7 @@ class Generator:
     def __init__(self, model: Model, params: GeneratorParams):
         self._room = params.options["max_length"]
         self._prompt: list[int] = []
-        self._adapter = ""
+        self._adapter = "" if model.file == "model.onnx" else f"<{model.file}>"
         self._mark = ALIVE / uuid.uuid4().hex
         self._mark.write_text(json.dumps(params.options))
         self._answer = None

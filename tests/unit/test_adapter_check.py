@@ -1,0 +1,132 @@
+"""An adapter file is held against the graph it is packaged with; a misfit is told by the name of its tensor."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit.core import adapter_file, onnx_inputs
+from toolkit.core.adapter_check import check, version_of
+from toolkit.core.adapter_file import BadAdapter, TensorKind
+from toolkit.errors import RunError
+
+NAME = "model.layers.0.attn.o_proj.lora_A"
+BASE = "ab12cd34" * 4
+
+
+def adapter(path: Path, tensors: dict[str, np.ndarray], version: int = 1, dtype: int = 1) -> Path:
+    """A file as ONNX Runtime writes it: a FlatBuffer with the mark TORT."""
+    out = bytearray(struct.pack("<I4s", 0, b"TORT"))
+
+    def table(*fields: bytes) -> int:
+        """Append a vtable and its table of four-byte fields; where the table lies."""
+        out.extend(b"\0" * (-len(out) % 4))
+        vtable = len(out)
+        out.extend(struct.pack(f"<HH{len(fields)}H", 4 + 2 * len(fields), 4 + 4 * len(fields), *(4 + 4 * n for n in range(len(fields)))))
+        out.extend(b"\0" * (-len(out) % 4))
+        at = len(out)
+        out.extend(struct.pack("<i", at - vtable) + b"".join(fields))
+        return at
+
+    def point(field: int, to: int) -> None:
+        struct.pack_into("<I", out, field, to - field)
+
+    root = table(*(struct.pack("<I", value) for value in (1, 1, version, 0)))
+    struct.pack_into("<I", out, 0, root)
+    listed = len(out)
+    point(root + 16, listed)
+    out.extend(struct.pack("<I", len(tensors)) + b"\0" * 4 * len(tensors))
+    for number, (name, values) in enumerate(tensors.items()):
+        at = table(*(struct.pack("<I", value) for value in (0, 0, dtype, 0)))
+        point(listed + 4 + 4 * number, at)
+        for field, content in ((4, name.encode()), (8, struct.pack(f"<{values.ndim}q", *values.shape)), (16, values.tobytes())):
+            point(at + field, len(out))
+            count = values.ndim if field == 8 else len(content)
+            out.extend(struct.pack("<I", count) + content + b"\0" * (-len(content) % 4))
+    path.write_bytes(out)
+    return path
+
+
+def field(number: int, content: bytes | int) -> bytes:
+    """A field of a Protocol Buffers message."""
+
+    def varint(value: int) -> bytes:
+        return varint_of(value)
+
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint_of(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint_of(value >> 7)
+
+
+def graph(path: Path, inputs: dict[str, tuple], base: str = "") -> Path:
+    """An ONNX file with these inputs; a size that is a text is a free one."""
+
+    def dimension(size: int | str) -> bytes:
+        return field(1, field(1, size) if isinstance(size, int) else field(2, size.encode()))
+
+    def described(name: str, shape: tuple) -> bytes:
+        return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, b"".join(map(dimension, shape)))))
+
+    note = field(14, field(1, b"edge.base") + field(2, base.encode())) if base else b""
+    path.write_bytes(field(1, 8) + field(7, b"".join(field(11, described(*item)) for item in inputs.items())) + note)
+    return path
+
+
+@pytest.fixture
+def takes(tmp_path: Path) -> Path:
+    return graph(tmp_path / "model.onnx", {"input_ids": ("batch", "length"), NAME: (300, "rank")}, BASE)
+
+
+def test_both_files_tell_names_shapes_and_types(tmp_path, takes):
+    found = adapter_file.read(adapter(tmp_path / "a", {NAME: np.ones((300, 4), np.float32)}, version=7))
+    assert (found.model_version, found.tensors, found.unsound) == (7, {NAME: TensorKind((300, 4), "float32")}, ())
+    read = onnx_inputs.read(takes)
+    assert read.inputs[NAME] == TensorKind((300, None), "float32") and read.notes == {"edge.base": BASE}
+
+
+def test_an_adapter_of_any_rank_fits_be_it_marked_or_older_than_marks(tmp_path, takes):
+    for version, rank in ((1, 3), (version_of(BASE), 64)):
+        check(adapter(tmp_path / "a", {NAME: np.ones((300, rank), np.float32)}, version), takes)
+
+
+MISFITS = {
+    "another width": ({NAME: np.ones((299, 4), np.float32)}, 1, 1, rf"{NAME} is \(299, 4\) of float32, the graph takes \(300, rank\)"),
+    "another type": ({NAME: np.ones((300, 4), np.float16)}, 1, 10, "float16, the graph takes"),
+    "an unknown name": ({"model.layers.9.mlp.up_proj.lora_A": np.ones((300, 4), np.float32)}, 1, 1, "no input model.layers.9"),
+    "an input that is no adapter's": ({"input_ids": np.ones((1, 1), np.float32)}, 1, 1, "no input input_ids"),
+    "rank 0": ({NAME: np.ones((300, 0), np.float32)}, 1, 1, "rank 0"),
+    "no numbers": ({NAME: np.full((300, 4), np.nan, np.float32)}, 1, 1, f"{NAME} holds values that are no numbers"),
+    "nothing": ({}, 1, 1, "no tensors"),
+    "another base": ({NAME: np.ones((300, 4), np.float32)}, 99, 1, "another base model than ab12cd34ab12"),
+}
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_a_misfit_is_told_by_name(kind, tmp_path, takes):
+    tensors, version, dtype, said = MISFITS[kind]
+    with pytest.raises(RunError, match=said):
+        check(adapter(tmp_path / "a.onnx_adapter", tensors, version, dtype), takes)
+
+
+@pytest.mark.parametrize("length", [0, 6, 40, 200])
+def test_a_file_that_is_cut_off_is_no_adapter(tmp_path, length, takes):
+    path = adapter(tmp_path / "a.onnx_adapter", {NAME: np.ones((300, 4), np.float32)})
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(RunError, match="is no adapter file"):
+        check(path, takes)
+
+
+def test_noise_is_neither_an_adapter_nor_a_graph(tmp_path):
+    noise = tmp_path / "noise"
+    noise.write_bytes(np.random.default_rng(1).bytes(5000))
+    with pytest.raises(BadAdapter):
+        adapter_file.read(noise)
+    with pytest.raises(onnx_inputs.BadGraph):
+        onnx_inputs.read(noise)

@@ -1,0 +1,106 @@
+"""Content and layers of an image: what merged graphs share lies once in it, and adapters lie in the recipe's order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from toolkit.core import content, footprint, packaging
+from toolkit.core.made import devices_in, made_for
+from toolkit.errors import RunError
+
+GENAI = {
+    "model": {"context_length": 512, "vocab_size": 1000, "decoder": {"num_hidden_layers": 2, "num_key_value_heads": 2, "head_size": 16}}
+}
+MB = 1 << 20
+
+
+class Build:
+    """A build folder with a graph and two merged adapters, `zoo` before `art`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.artifacts = folder, []
+        self.add("export-cpu", "model.onnx", {"genai_config.json": json.dumps(GENAI).encode()})
+        self.add("merged-cpu-zoo", "merged-zoo.onnx")
+        self.add("merged-cpu-art", "merged-art.onnx")
+
+    def add(self, step: str, graph: str, more: dict[str, bytes] | None = None) -> None:
+        out = self.folder / "steps" / step / "out"
+        out.mkdir(parents=True)
+        for name, data in {graph: b"g", f"{graph}.data": step.encode() * MB, "shared.onnx.data": b"s" * 8 * MB, **(more or {})}.items():
+            (out / name).write_bytes(data)
+        self.note(step, out)
+
+    def note(self, step: str, out: Path) -> None:
+        self.artifacts = [artifact for artifact in self.artifacts if artifact["step"] != step]
+        path = out.relative_to(self.folder).as_posix()
+        self.artifacts.append({"step": step, "path": path, "sha256": content.folder_digest(out)})
+
+    def put_together(self, folder: Path, keep_base: bool = True, memory_mb: int = 0) -> dict:
+        made = made_for(self.artifacts, "cpu")
+        content.put_together(self.folder, made, folder, keep_base, lambda *_: None)
+        config = content.device_config(folder, made, 2048, memory_mb)
+        content.write_config(folder, config)
+        return config
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    return Build(tmp_path / "build")
+
+
+def test_what_was_made_for_a_device_is_told_in_the_recipes_order(build):
+    made = made_for(build.artifacts, "cpu")
+    assert made.is_merged and list(made.adapters) == ["zoo", "art"]
+    assert devices_in(build.artifacts) == ["cpu"] and made_for(build.artifacts, "gpu") is None
+
+
+def test_layers_hold_shared_weights_once_and_adapters_in_the_recipes_order(build, tmp_path):
+    build.put_together(tmp_path / "content")
+    layers = packaging.image_layers(tmp_path / "content")
+    assert [layer.name for layer in layers] == ["model", "adapter zoo", "adapter art", "configuration"]
+    files = {layer.name: [file.path for file in layer.files] for layer in layers}
+    assert files["adapter art"] == ["/model/merged-art.onnx", "/model/merged-art.onnx.data"]
+    assert files["model"] == ["/model/genai_config.json", "/model/model.onnx", "/model/model.onnx.data", "/model/shared.onnx.data"]
+
+
+def test_switchable_adapters_lie_in_the_recipes_order_and_older_folders_by_name(tmp_path):
+    for name in ("zoo", "art"):
+        (tmp_path / "adapters").mkdir(exist_ok=True)
+        (tmp_path / "adapters" / f"{name}.onnx_adapter").write_bytes(b"x")
+    (tmp_path / "model").mkdir()
+    assert content.adapters_in(tmp_path) == ["art", "zoo"]
+    (tmp_path / "device.json").write_text(json.dumps({"adapters": ["zoo", "art"]}))
+    assert [layer.name for layer in packaging.image_layers(tmp_path)] == ["model", "adapter zoo", "adapter art", "configuration"]
+
+
+def test_the_server_is_told_each_graph_and_how_many_fit_into_memory(build, tmp_path):
+    config = build.put_together(tmp_path / "content")
+    assert config["format"] == 2 and config["graphs_in_memory"] == 3
+    assert config["graphs"] == {"": "model.onnx", "zoo": "merged-zoo.onnx", "art": "merged-art.onnx"}
+    two = footprint.needed_mb(tmp_path / "content", {**config, "graphs_in_memory": 2})
+    assert config["memory_mb"] > two
+    assert build.put_together(tmp_path / "content", memory_mb=two)["graphs_in_memory"] == 2
+    assert build.put_together(tmp_path / "content", memory_mb=64)["graphs_in_memory"] == 1
+
+
+def test_the_base_can_be_left_out(build, tmp_path):
+    config = build.put_together(tmp_path / "content", keep_base=False)
+    assert "" not in config["graphs"] and not content.has_base(config)
+    assert not list((tmp_path / "content/model").glob("model.onnx*"))
+
+
+def test_graphs_that_do_not_share_their_weights_are_not_packaged(build, tmp_path):
+    out = build.folder / "steps/merged-cpu-art/out"
+    (out / "shared.onnx.data").write_bytes(b"other")
+    build.note("merged-cpu-art", out)
+    with pytest.raises(RunError, match="'art' does not share its weights"):
+        build.put_together(tmp_path / "content")
+
+
+def test_what_the_build_did_not_write_is_not_packaged(build, tmp_path):
+    (build.folder / "steps/merged-cpu-art/out/merged-art.onnx").write_bytes(b"changed")
+    with pytest.raises(RunError, match="merged-cpu-art/out of build is not what the build wrote"):
+        build.put_together(tmp_path / "content")

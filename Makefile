@@ -1,6 +1,9 @@
 # The two that matter: `make demo` does the main job on the built-in sample, `make test` proves the house.
 PYTHON ?= python3
 TESTS ?= tests
+# Of the local build environment: cpu, cuda12 or cuda13.
+FLAVOUR ?= cpu
+GRAPH_OPS = $(wildcard containers/graph_ops/*)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test check bench look screens env build-env
@@ -32,7 +35,7 @@ screens:
 	$(PYTHON) -m tests.tui.screens
 
 env: .venv/.made
-build-env: .venv-build/.made
+build-env: .venv-build$(filter-out -cpu,-$(FLAVOUR))/.made
 
 # The host side: the toolkit itself, editable, with what its tests need.
 .venv/.made: pyproject.toml
@@ -40,14 +43,23 @@ build-env: .venv-build/.made
 	.venv/bin/pip install --quiet -e '.[test,azure]'
 	@touch $@
 
-# The build side: Olive, PyTorch and ONNX Runtime, exactly the locked versions. The lock knows PyTorch's CPU build by
+# The build side: Olive, PyTorch and ONNX Runtime, exactly the locked versions. The cpu lock knows PyTorch's CPU build by
 # its hash; where pip finds only the general build (another Python, no index with CPU builds), the same versions are
 # taken without hashes.
-.venv-build/.made: containers/build/cpu.lock containers/build/cpu.in
+.venv-build/.made: containers/build/cpu.lock containers/build/cpu.in $(GRAPH_OPS)
 	$(PYTHON) -m venv .venv-build
 	.venv-build/bin/pip install --quiet --require-hashes --no-deps -r containers/build/cpu.lock || \
 		{ echo "The locked wheels are not all here; taking the same versions without hashes." >&2; \
 		  .venv-build/bin/pip install --quiet -r containers/build/cpu.in; }
+	$(PYTHON) containers/graph_ops/build.py .venv-build/graph_ops
+	@touch $@
+
+# For CUDA the hashes must hold: the same versions under other names would be another CUDA.
+.venv-build-cuda%/.made: containers/build/cuda%.lock containers/build/model-builder.lock $(GRAPH_OPS)
+	$(PYTHON) -m venv .venv-build-cuda$*
+	.venv-build-cuda$*/bin/pip install --quiet --require-hashes --no-deps -r containers/build/cuda$*.lock
+	$(PYTHON) containers/make_context.py builder .venv-build-cuda$*/model_builder --flavour cuda$*
+	$(PYTHON) containers/graph_ops/build.py .venv-build-cuda$*/graph_ops
 	@touch $@
 
 # pytest beside the build environment, not in it: what is installed there is part of every cache key.
@@ -56,4 +68,5 @@ build-env: .venv-build/.made
 	.venv-build-test/bin/pip install --quiet 'pytest>=8.4,<9' 'pytest-asyncio>=1.2,<2'
 	@.venv-build/bin/python -c "import site; print(site.getsitepackages()[0])" \
 		> "$$(.venv-build-test/bin/python -c 'import site; print(site.getsitepackages()[0])')/build.pth"
+	$(PYTHON) containers/graph_ops/build.py .venv-build-test/graph_ops
 	@touch $@

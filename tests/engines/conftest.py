@@ -16,6 +16,7 @@ from tests.fakes import FakeEngine
 from tests.services.fixtures import base_image, docker_engine_available  # noqa: F401  fixtures
 from toolkit import settings as settings_module
 from toolkit.core import events as ev
+from toolkit.core.images import SHARED
 from toolkit.core.run import Run, new_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in sorted((ROOT / "containers" / "build").glob("*.py")):
         if not path.name.startswith("step_") or path.name in ("step_io.py", "step_key.py"):
             shutil.copyfile(path, build / path.name)
-    for shared in ("events.py", "machine.py"):
+    for shared in SHARED:
         shutil.copyfile(ROOT / "toolkit" / "core" / shared, build / shared)
     for kind in KINDS:
         shutil.copyfile(Path(__file__).with_name("stub_step.py"), build / f"step_{kind}.py")
@@ -84,19 +85,21 @@ def local(program: Path, home: Path):
 
 @pytest.fixture
 def docker_engine(docker_build_image: str, home: Path):
-    from toolkit.docker_engine import DockerEngine, connect
+    from toolkit.docker_engine import BuildImage, DockerEngine, connect
 
     (home / "cache").mkdir(parents=True, exist_ok=True)
-    return DockerEngine(connect(), build_image=docker_build_image, mounts={str(home / "cache"): True})
+    return DockerEngine(connect(), build_image=lambda: BuildImage(docker_build_image), mounts={str(home / "cache"): True})
 
 
 @pytest.fixture
 def small_docker_engine(docker_build_image: str, home: Path):
     """Build containers of 200 MB."""
-    from toolkit.docker_engine import DockerEngine, connect
+    from toolkit.docker_engine import BuildImage, DockerEngine, connect
 
     (home / "cache").mkdir(parents=True, exist_ok=True)
-    return DockerEngine(connect(), build_image=docker_build_image, mounts={str(home / "cache"): True}, build_memory_mb=200)
+    return DockerEngine(
+        connect(), build_image=lambda: BuildImage(docker_build_image), mounts={str(home / "cache"): True}, build_memory_mb=200
+    )
 
 
 class PlayedFake(FakeEngine):

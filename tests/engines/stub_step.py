@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from shared_events import events
+from shared import events
 from step_io import Step, StepError, main
 
 

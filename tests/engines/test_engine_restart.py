@@ -83,12 +83,12 @@ def daemon():
 def test_an_engine_restart_interrupts_the_run_and_resume_completes_it(daemon, docker_build_image, make_run, home):
     import docker
 
-    from toolkit.docker_engine import DockerEngine, connect
+    from toolkit.docker_engine import BuildImage, DockerEngine, connect
 
     client = docker.DockerClient(base_url=daemon.url, timeout=120)
     for line in client.api.load_image(connect().api.get_image(docker_build_image), quiet=True):
         assert "error" not in line, line
-    engine = DockerEngine(client, build_image=docker_build_image, mounts={str(home / "cache"): True})
+    engine = DockerEngine(client, build_image=lambda: BuildImage(docker_build_image), mounts={str(home / "cache"): True})
     gate = home / "cache" / "gate"
     run = make_run(second={"wait_for": str(gate)})
     lifecycle.start(engine, run)

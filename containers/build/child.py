@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cache import read_json
+from gpu_trouble import trouble_in
 
 ERROR_FILE = "error.json"
 _GRACE_SECONDS = 5.0
 """How long a step may take to end after it was asked to, before it is killed."""
+SEE_THE_LOG = "The whole story is in the step's log."
+"""The hint of a step that passes on what a library said."""
 _NOISE = ("Traceback", "^", "~", "warnings.warn", "During handling", "The above exception")
 
 
@@ -81,12 +84,16 @@ def python_command(script: Path, step_file: Path) -> list[str]:
     return [sys.executable, str(script), str(step_file)]
 
 
-def describe(exit_code: int, step_folder: Path) -> Failure:
-    """What a failed step said of itself; else how it died; else the last line that means something."""
-    said = read_json(step_folder / ERROR_FILE)
-    if said and said.get("error"):
-        return Failure(str(said["error"]), str(said.get("hint", "")), exit_code)
-    log = step_folder / "log.txt"
+def describe(exit_code: int, step_folder: Path, kind: str = "") -> Failure:
+    """What a failed step said of itself; else what became of its GPU; else how it died, or the last line that means something."""
+    said = read_json(step_folder / ERROR_FILE) or {}
+    error, hint, log = str(said.get("error", "")), str(said.get("hint", "")), step_folder / "log.txt"
+    if error and hint not in ("", SEE_THE_LOG):
+        return Failure(error, hint, exit_code)
+    if trouble := trouble_in(error or _last_traceback(log), kind):
+        return Failure(trouble.error, f"{trouble.hint} The whole story is in {log}.", exit_code)
+    if error:
+        return Failure(error, hint, exit_code)
     if exit_code > 128:
         return Failure(_death(exit_code - 128), f"The last words are in {log}.", exit_code)
     last_line = _last_meaningful_line(log) or f"It ended with exit code {exit_code} and said nothing."
@@ -103,10 +110,20 @@ def _death(number: int) -> str:
     return f"The step died of {name} ({128 + number})."
 
 
-def _last_meaningful_line(log: Path) -> str:
+def _last_lines(log: Path) -> list[str]:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]
     except OSError:
-        return ""
-    meaningful = [line.strip() for line in lines if line.strip() and not line.strip().startswith(_NOISE)]
+        return []
+
+
+def _last_traceback(log: Path) -> str:
+    """The log from its last traceback on, for an error that was caught before it is not what ended the step."""
+    lines = _last_lines(log)
+    starts = [number for number, line in enumerate(lines) if line.startswith(("Traceback", "terminate called"))]
+    return "\n".join(lines[starts[-1] :] if starts else lines[-40:])
+
+
+def _last_meaningful_line(log: Path) -> str:
+    meaningful = [line.strip() for line in _last_lines(log) if line.strip() and not line.strip().startswith(_NOISE)]
     return meaningful[-1][:500] if meaningful else ""

@@ -1,6 +1,7 @@
 """The build program: runs the steps of one run folder, each as a child process, and says in events what happens.
 
     python run_steps.py RUN_FOLDER [--steps-folder FOLDER] [--driver docker|local] [--sample-seconds SECONDS]
+    python run_steps.py doctor [--json]
 
 Standard library only. Killed at any moment and started again, it goes on after the last finished step.
 `--steps-folder` holds the `step_<kind>.py` scripts; left out, it is the folder of this file.
@@ -19,11 +20,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import cuda_gate
+import doctor
 import driver_lock
 import machine_record
 from cache import ContentHashes, Contents, Entry, pin_set, read_json, write_json
 from child import Child, Failure, describe, python_command
-from shared_events import events
+from shared import events
 from step_key import StepKeys
 
 HERE = Path(__file__).resolve().parent
@@ -36,14 +39,16 @@ LITTLE_DISK = 16 * 1024 * 1024
 OUTPUTS = {
     "quantize": ("config.json", "*.safetensors", "tokenizer*"),
     "finetune": ("adapter_config.json", "adapter_model.safetensors"),
-    "export": ("genai_config.json", "model.onnx"),
+    "merge": ("config.json", "*.safetensors", "tokenizer*"),
+    "export": ("genai_config.json", "*.onnx"),
     "adapter": ("*.onnx_adapter",),
     "evaluate": ("metrics.json", "answers.jsonl"),
+    "weigh": ("metrics.json",),
 }
 """What each kind must leave. Olive may exit 0 without a model, so the exit code alone proves nothing."""
 
 ARTIFACT_KINDS = {
-    "quantize": "model", "finetune": "adapter", "export": "graph", "adapter": "adapter", "evaluate": "report",
+    "quantize": "model", "finetune": "adapter", "merge": "model", "export": "graph", "adapter": "adapter", "evaluate": "report",
 }  # fmt: skip
 
 
@@ -80,6 +85,7 @@ class Build:
         self.child: Child | None = None
         self.artifacts: list[dict] = []
         self.metrics: dict[str, dict[str, float]] = {}
+        self.is_past_gate = False
 
     def go(self) -> int:
         """Do every step that is not done; the exit code."""
@@ -151,8 +157,9 @@ class Build:
 
     def work(self, step: dict, folder: Path) -> None:
         """Run the step's script into a fresh folder, and give it its name once it is complete."""
+        self.pass_gate()
         fresh = _empty(folder)
-        asked = {**step, "run": str(self.run), "out": str(fresh), "inputs": self.input_paths(step)}
+        asked = {**step, "run": str(self.run), "out": str(fresh), "inputs": self.input_paths(step), "key": self.keys.known[step["name"]]}
         (folder / "error.json").unlink(missing_ok=True)
         had_begun = (folder / "log.txt").exists()
         (folder / "log.txt").unlink(missing_ok=True)
@@ -167,10 +174,18 @@ class Build:
         self.child = None
         shutil.rmtree(home, ignore_errors=True)
         if exit_code:
-            raise StepFailure(describe(exit_code, folder))
+            raise StepFailure(describe(exit_code, folder, step["kind"]))
         if missing := self.missing(step, fresh):
             raise StepFailure(Failure(f"The step ended well but left no {missing}.", f"See {logs[0]}.", 0))
         os.replace(fresh, folder / "out")
+
+    def pass_gate(self) -> None:
+        """Once, before the first work: a build for CUDA needs a GPU. What comes from the cache needs none."""
+        if self.is_past_gate:
+            return
+        if refusal := cuda_gate.refusal(self.request["steps"], cuda_gate.installed()):
+            raise StepFailure(Failure(*refusal, exit_code=1))
+        self.is_past_gate = True
 
     def missing(self, step: dict, outputs: Path) -> str:
         """The first output that the kind must leave and that is not there."""
@@ -263,6 +278,8 @@ def _read_request(run: Path) -> dict:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["doctor"]:
+        return doctor.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description="Run the steps of a run folder.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps-folder", type=Path, default=HERE)

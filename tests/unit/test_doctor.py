@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.gpu_files import CUDA13, Environment
 from tests.tui.stage import Stage
+from toolkit.cli.machine import wrapped
 from toolkit.core import builds
 from toolkit.core.checks import credentials, disk, engine, gpu, session
+from toolkit.core.cuda_driver import Places
 from toolkit.core.device import find
-from toolkit.core.doctor import CHECKS, Check, counted, examine, in_order, report, worst
+from toolkit.core.doctor import CHECKS, PASSING, Check, counted, examine, in_order, report, worst
 from toolkit.core.files import Disk
 from toolkit.core.finding import Finding, Scene
 from toolkit.core.modelcheck import ModelFacts
 from toolkit.core.recipe import load
 from toolkit.core.sample import NEEDED_BYTES
+from toolkit.core.workbench import Workbench
 from toolkit.settings import CHECKOUT
 
 
@@ -28,7 +33,13 @@ def stage(tmp_path) -> Stage:
 
 
 def scene(stage: Stage, **environ: str) -> Scene:
-    return Scene(stage.bench, {"HOME": str(stage.folder), "PATH": str(stage.folder), **environ})
+    """A machine of this folder: programs, kernel and driver are those in it."""
+    return scene_of(stage.bench, stage.folder, **environ)
+
+
+def scene_of(bench: Workbench, folder: Path, **environ: str) -> Scene:
+    places = Places(str(folder), folder / "nvidia-version", str(folder / "libcuda.so.1"))
+    return Scene(bench, {"HOME": str(folder), "PATH": str(folder), **environ}, places)
 
 
 def program(stage: Stage, name: str, script: str) -> Path:
@@ -81,47 +92,74 @@ def test_the_report_is_text_with_every_fix() -> None:
     assert text == "edge doctor, 1970-01-01 00:00:00 UTC\n\n[warning] disk\n  1 GB free\n  fix: edge clean\n\n[ok] gpu\n  none\n"
 
 
-def test_without_a_driver_the_flavour_is_cpu(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(stage.folder))
+def scene_with(stage: Stage, environment: Environment) -> Scene:
+    """A machine with a local build environment that has this on its path."""
+    python = program(stage, "python", f"echo {environment.folder}")
+    return scene_of(replace(stage.bench, settings=replace(stage.settings, build_python=python)), stage.folder)
+
+
+def test_without_a_driver_the_flavour_is_cpu(stage: Stage) -> None:
     assert "no NVIDIA driver here: CPU flavour" in gpu.flavour(scene(stage)).seen
     assert gpu.gpu(scene(stage)).level == "ok"
 
 
 @pytest.mark.parametrize(
     ("cuda", "level", "said"),
-    [("13.0", "ok", "cuda13 and cuda12"), ("12.4", "ok", "CUDA 12.4: cuda12"), ("11.4", "warning", "CPU flavour only")],
+    [
+        ("13.0", "ok", "cuda13 and cuda12 (cuda12 works on this driver; cuda13 is better served"),
+        ("12.4", "ok", "CUDA 12.4: cuda12"),
+        ("11.4", "warning", "CPU flavour only"),
+    ],
 )
-def test_the_driver_says_which_flavours_fit(stage: Stage, monkeypatch: pytest.MonkeyPatch, cuda: str, level: str, said: str) -> None:
-    monkeypatch.setenv("PATH", str(stage.folder))
+def test_the_driver_says_which_flavours_fit(stage: Stage, cuda: str, level: str, said: str) -> None:
     program(stage, "nvidia-smi", SMI.format(cuda))
     finding = gpu.flavour(scene(stage))
     assert finding.level == level and said in finding.seen
 
 
-def test_an_engine_without_gpu_runtime_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(stage.folder))
+def test_a_driver_without_nvidia_smi_is_known_by_the_kernel(stage: Stage) -> None:
+    (stage.folder / "nvidia-version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 2023\n")
+    assert "driver 535.129.03 is loaded: cuda12" in gpu.flavour(scene(stage)).seen
+    assert gpu.gpu(scene(stage)).level == "warning" and "libcuda.so.1 is missing" in gpu.gpu(scene(stage)).seen
+
+
+def test_a_mix_in_the_local_environment_is_a_problem_with_the_command_that_mends_it(stage: Stage) -> None:
+    program(stage, "nvidia-smi", SMI.format("13.0"))
+    trap = Environment(stage.folder / "site").genai().onnxruntime("1.31.1", CUDA13).wheels().wheels(CUDA13[:3])
+    finding = gpu.flavour(scene_with(stage, trap))
+    assert finding.level == "problem" and "a mix: onnxruntime-gpu 1.31.1, linked to CUDA 13" in finding.seen
+    assert f"{stage.folder}/pip install onnxruntime-gpu==1.26.0 onnxruntime-genai-cuda==0.14.1" in finding.fix
+
+
+def test_a_local_environment_for_cuda_on_a_machine_without_a_gpu_is_a_problem(stage: Stage) -> None:
+    finding = gpu.flavour(scene_with(stage, Environment.for_cuda12(stage.folder / "site")))
+    assert finding.level == "problem" and "a consistent CUDA 12 set" in finding.seen and "NVIDIA driver" in finding.seen
+
+
+def test_the_build_image_is_asked_what_it_sees(stage: Stage) -> None:
+    assert "not built yet" in gpu.image(scene(stage)).seen
+    tag = engine.build_image(scene(stage))
+    list(stage.images.build(stage.folder, tag, "", {}, {}))
+    stage.images.answers[tag] = (1, '{"level": "problem", "seen": "a mix", "fix": "Build it anew."}\n')
+    assert gpu.image(scene(stage)) == Finding("build image", "problem", "a mix", "Build it anew.")
+    stage.images.answers[tag] = (2, "run_steps.py: error: unrecognized arguments: --json\n")
+    assert gpu.image(scene(stage)).level == "warning" and "unrecognized" in gpu.image(scene(stage)).seen
+
+
+def test_what_is_looked_at_in_passing_starts_no_container() -> None:
+    assert {check.subject for check in CHECKS} - {check.subject for check in PASSING} == {"build image"}
+
+
+def test_an_engine_without_gpu_runtime_is_told(stage: Stage) -> None:
     program(stage, "nvidia-smi", SMI.format("13.0"))
     finding = gpu.gpu(scene(stage))
     assert finding.level == "warning" and "H200" in finding.seen and "nvidia-container-toolkit" in finding.fix
 
 
-def test_a_driver_that_fails_is_told_in_its_own_words(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(stage.folder))
+def test_a_driver_that_fails_is_told_in_its_own_words(stage: Stage) -> None:
     program(stage, "nvidia-smi", "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     for check in (gpu.gpu, gpu.flavour):
         assert check(scene(stage)).level == "problem" and "version mismatch" in check(scene(stage)).seen
-
-
-@pytest.mark.parametrize(
-    ("packages", "flavour"),
-    [
-        ({"torch": "2.13.0+cpu", "onnxruntime": "1.32.0"}, "cpu (torch +cpu, onnxruntime for CPU)"),
-        ({"torch": "2.13.0+cu128", "onnxruntime-gpu": "1.32.0"}, "cuda12 (torch +cu128, onnxruntime-gpu)"),
-        ({"torch": "2.13.0+cu130", "onnxruntime-genai-cuda": "0.14"}, "cuda13 (torch +cu130, onnxruntime-gpu)"),
-    ],
-)
-def test_the_installed_flavour_is_told(packages: dict[str, str], flavour: str) -> None:
-    assert gpu.flavour_of(packages) == flavour
 
 
 def test_an_engine_that_is_away_is_a_warning_and_a_problem_where_it_was_chosen(stage: Stage) -> None:
@@ -199,3 +237,26 @@ def test_a_damaged_docker_configuration_is_told(stage: Stage, content: str) -> N
 )
 def test_the_terminal_says_its_colours(environ: dict[str, str], said: str) -> None:
     assert said in session.colours(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "command"),
+    [
+        ({"LC_ALL": "C"}, "unset LC_ALL; export LANG=C.UTF-8"),
+        ({"LC_CTYPE": "POSIX", "LANG": "C"}, "unset LC_CTYPE; export LANG=C.UTF-8"),
+        ({}, "export LANG=C.UTF-8"),
+    ],
+)
+def test_a_locale_without_utf8_gets_the_command_that_helps(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, environ: dict, command: str
+) -> None:
+    monkeypatch.setattr(session, "_size", lambda: os.terminal_size((120, 40)))
+    finding = session.terminal(scene(stage, TERM="linux", **environ))
+    assert finding.level == "warning" and finding.fix == f"`{command}`: lines and bars need UTF-8."
+
+
+def test_long_findings_hang_under_their_beginning() -> None:
+    text = wrapped(Finding("disk", "warning", "much too full " * 6, "`edge clean` " * 6), 60)
+    lines = text.splitlines()
+    assert lines[0].startswith("warning  disk               much too full") and max(map(len, lines)) <= 60
+    assert all(line.startswith(" " * 28) for line in lines[1:]) and any("fix: `edge clean`" in line for line in lines)

@@ -15,8 +15,8 @@ SAMPLE_RUN_BYTES = 1_520_000_000
 """What the forecast of the sample's recipe says."""
 SAMPLE_MODEL_BYTES = 500_000_000
 """What fetching the sample model takes for a while."""
-BUILD_IMAGE_BYTES = 4_300_000_000
-"""The build image (1.9 GB) and the stage that it is made from (2.4 GB), as the engine counted them on x86-64."""
+BUILD_IMAGE_BYTES = {"cpu": 4_300_000_000, "cuda12": 22_200_000_000, "cuda13": 22_200_000_000}
+"""The build image and the stage that it is made from, as the engine counted them on x86-64: 1.9 and 2.4 GB, 8.8 and 13.4 GB."""
 PACKAGE_SHARE = 0.3
 """Of a run's forecast: the sample's package is 0.32 GB with its runtime, its runs are forecast at 1.52 GB; unpacked beside packed."""
 FIX = "`edge clean` shows what can go; EDGE_HOME moves runs and cache to another disk."
@@ -28,7 +28,7 @@ def disk(scene: Scene) -> Finding:
     plans = {str(home): run + (0 if _has_models(scene) else SAMPLE_MODEL_BYTES)}
     facts = scene.engine_or_none()
     if facts and Path(facts.root).exists():
-        plans[facts.root] = plans.get(facts.root, 0) + int(run * PACKAGE_SHARE) + (0 if _has_build_image(scene) else BUILD_IMAGE_BYTES)
+        plans[facts.root] = plans.get(facts.root, 0) + int(run * PACKAGE_SHARE) + _build_image_bytes(scene)
     free = {place: scene.bench.disk(Path(place)).free for place in plans}
     needed_there = _by_disk(plans)
     short = [place for place in plans if free[place] < needed_there[_disk_id(place)]]
@@ -58,11 +58,12 @@ def _has_models(scene: Scene) -> bool:
     return models.is_dir() and any(models.iterdir())
 
 
-def _has_build_image(scene: Scene) -> bool:
+def _build_image_bytes(scene: Scene) -> int:
+    """What making the build image takes; 0 where it is there."""
     try:
-        return has_build_image(scene)
+        return 0 if has_build_image(scene) else BUILD_IMAGE_BYTES[scene.bench.flavour().flavour]
     except ToolkitError:
-        return False
+        return BUILD_IMAGE_BYTES["cpu"]
 
 
 def _disk_id(place: str) -> int:

@@ -23,9 +23,14 @@ def engine(scene: Scene) -> Finding:
     return Finding("engine", "ok", said)
 
 
-def has_build_image(scene: Scene) -> bool:
+def build_image(scene: Scene) -> str:
+    """The image that builds by the docker engine run in."""
     settings = scene.bench.settings
-    return scene.bench.image_engine().find(settings.build_image or OwnImage("build", "cpu").tag(settings)) is not None
+    return settings.build_image or OwnImage("build", scene.bench.flavour().flavour).tag(settings)
+
+
+def has_build_image(scene: Scene) -> bool:
+    return scene.bench.image_engine().find(build_image(scene)) is not None
 
 
 def build_environment(scene: Scene) -> Finding:

@@ -1,29 +1,29 @@
-"""Graphics processors: the driver, the engine's way to them, and which CUDA flavour fits."""
+"""Graphics processors: the driver, the engine's way to them, and whether what is installed would use them."""
 
 from __future__ import annotations
 
-import re
-import shutil
+import json
 import subprocess
-from collections.abc import Mapping
 
-from toolkit.core.finding import Finding, Scene
+from toolkit.core.checks.engine import build_image, has_build_image
+from toolkit.core.cuda_driver import SECONDS, Driver, Sight, failure
+from toolkit.core.cuda_verdict import SLOWER, Verdict, is_container, judge
+from toolkit.core.finding import LEVELS, Finding, Scene
 from toolkit.core.machine import answer_of
+from toolkit.errors import ToolkitError
 
-DRIVER_SECONDS = 15.0
 NO_DRIVER = "no NVIDIA driver here"
-_CUDA = re.compile(r"CUDA(?: UMD)? Version\s*:\s*(\d+)\.(\d+)")
 
 
 def gpu(scene: Scene) -> Finding:
-    tool = shutil.which("nvidia-smi")
+    tool = scene.places.tool()
     if not tool:
-        return Finding("gpu", "ok", f"{NO_DRIVER}: everything runs on the CPU")
+        return _without_tool(scene.driver(), scene.sight())
     try:
         asked = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-        seen = "; ".join(answer_of(asked, DRIVER_SECONDS).split("\n")).strip("; ")
+        seen = "; ".join(answer_of(asked, SECONDS).split("\n")).strip("; ")
     except (OSError, subprocess.SubprocessError) as exc:
-        return Finding("gpu", "problem", _failure(exc), "Reinstall the NVIDIA driver, or restart the machine after an update of it.")
+        return Finding("gpu", "problem", failure(exc), "Reinstall the NVIDIA driver, or restart the machine after an update of it.")
     facts = scene.engine_or_none()
     if facts and "nvidia" not in facts.runtimes:
         fix = "Install nvidia-container-toolkit, then restart the engine."
@@ -31,51 +31,63 @@ def gpu(scene: Scene) -> Finding:
     return Finding("gpu", "ok", seen)
 
 
+def _without_tool(driver: Driver | None, sight: Sight | None) -> Finding:
+    if driver is None:
+        return Finding("gpu", "ok", f"{NO_DRIVER}: everything runs on the CPU")
+    if sight is None or not sight.gpus:
+        seen = f"{driver}, but gives no GPU: {sight.error if sight else 'its library libcuda.so.1 is missing'}"
+        return Finding("gpu", "warning", seen, "Reinstall the NVIDIA driver; in a container, start that with `--gpus all`.")
+    return Finding("gpu", "ok", f"{driver}, {sight.gpus} GPU{'s' if sight.gpus > 1 else ''}; nvidia-smi is not installed")
+
+
 def flavour(scene: Scene) -> Finding:
-    """Which flavours the driver can run, and which are installed."""
-    has = _installed(scene)
-    tool = shutil.which("nvidia-smi")
-    if not tool:
-        return Finding("cuda flavour", "ok", f"{NO_DRIVER}: CPU flavour{has}")
+    """Which flavours the driver can run, and whether the local build environment would run on the GPU."""
     try:
-        found = _CUDA.search(answer_of([tool], DRIVER_SECONDS))
+        driver = scene.driver()
     except (OSError, subprocess.SubprocessError) as exc:
-        return Finding("cuda flavour", "problem", f"cannot be told, for {_failure(exc)}", "Put the driver right first.")
-    if not found:
-        return Finding("cuda flavour", "warning", f"nvidia-smi names no CUDA version{has}", "Update the NVIDIA driver.")
-    fitting = flavours(int(found[1]))
-    said = f"the driver runs CUDA {found[1]}.{found[2]}: {' and '.join(fitting) or 'CPU flavour only'}{has}"
-    if not fitting:
-        return Finding("cuda flavour", "warning", said, "CUDA flavours need a driver of release 525 or newer.")
-    return Finding("cuda flavour", "ok", said)
+        return Finding("cuda flavour", "problem", f"cannot be told, for {failure(exc)}", "Put the driver right first.")
+    fitting, verdict = _fitting(driver), _of_local_environment(scene, driver)
+    if verdict is None:
+        return Finding("cuda flavour", fitting.level, fitting.seen, fitting.fix)
+    worst = min(fitting, verdict, key=lambda one: LEVELS.index(one.level))
+    seen = f"{fitting.seen}; the local build environment: {verdict.seen}"
+    return Finding("cuda flavour", worst.level, seen, worst.fix or verdict.fix)
 
 
-def flavours(cuda: int) -> tuple[str, ...]:
-    """What a driver of this CUDA version can run, the best first: its own version and older ones."""
-    return tuple(f"cuda{version}" for version in (13, 12) if version <= cuda)
+def _fitting(driver: Driver | None) -> Verdict:
+    """What the driver can run, whatever is installed."""
+    if driver is None:
+        return Verdict("ok", f"{NO_DRIVER}: CPU flavour")
+    if not driver.flavours:
+        return Verdict("warning", f"{driver}: CPU flavour only", "CUDA flavours need a driver of release 525 or newer.")
+    said = f"{driver}: {' and '.join(driver.flavours)}"
+    return Verdict("ok", f"{said} ({SLOWER})" if len(driver.flavours) > 1 else said)
 
 
-def _installed(scene: Scene) -> str:
-    """The flavour of the local build environment, where it can be told."""
-    if not scene.bench.settings.build_python.exists():
-        return ""
+def _of_local_environment(scene: Scene, driver: Driver | None) -> Verdict | None:
+    """Of the local build environment; None where there is none, or it does not run, which another check tells."""
+    python = scene.bench.settings.build_python
+    if not python.exists():
+        return None
     try:
-        return f"; the local build environment is {flavour_of(scene.packages())}"
+        stack = scene.stack()
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
+    return judge(stack, driver, scene.sight(), f"{python.parent / 'pip'}", is_container())
 
 
-def flavour_of(packages: Mapping[str, str]) -> str:
-    """By what PyTorch says of itself (`+cu128`, `+cpu`), and by the name of ONNX Runtime's package."""
-    torch = packages.get("torch", "").partition("+")[2]
-    runtime = "onnxruntime-gpu" if "onnxruntime-gpu" in packages or "onnxruntime-genai-cuda" in packages else "onnxruntime for CPU"
-    if torch.startswith("cu") and torch[2:4].isdigit():
-        return f"cuda{torch[2:4]} (torch +{torch}, {runtime})"
-    return f"cpu (torch {'+' + torch if torch else 'without a mark'}, {runtime})"
-
-
-def _failure(exc: Exception) -> str:
-    if isinstance(exc, subprocess.TimeoutExpired):
-        return f"nvidia-smi gives no answer within {exc.timeout:g} s"
-    said = (getattr(exc, "stdout", "") or getattr(exc, "stderr", "") or "").strip().splitlines()[:1]
-    return f"nvidia-smi fails: {' '.join(said) or exc}"
+def image(scene: Scene) -> Finding:
+    """What the doctor inside the build image says, with the GPU where the engine can give it."""
+    try:
+        if not has_build_image(scene):
+            return Finding("build image", "ok", "not built yet; the first build by the docker engine makes it")
+        _code, said = scene.bench.image_engine().ask(build_image(scene), ["doctor", "--json"], gpu=scene.bench.flavour().uses_gpu)
+    except ToolkitError as exc:
+        return Finding("build image", "warning", exc.message, exc.hint)
+    try:
+        verdict = Verdict(**json.loads(said.strip().splitlines()[-1]))
+    except (ValueError, TypeError, IndexError):
+        return Finding(
+            "build image", "warning", f"{build_image(scene)} gives no account of itself: {said.strip()[-200:] or 'it says nothing'}"
+        )
+    return Finding("build image", verdict.level, verdict.seen, verdict.fix)

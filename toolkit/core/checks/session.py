@@ -47,7 +47,7 @@ def terminal(scene: Scene) -> Finding:
     said = f"{term or 'TERM is not set'}, {colours(scene.environ)}, {_encoding(scene.environ)}, {width}x{height}"
     wrong = {
         "Set TERM to what your terminal is, such as xterm-256color.": term in ("", "dumb"),
-        "Set LANG to a UTF-8 locale, such as C.UTF-8: lines and bars need it.": not _is_utf8(scene.environ),
+        f"`{utf8_command(scene.environ)}`: lines and bars need UTF-8.": not _is_utf8(scene.environ),
         f"Make the window at least {COMFORTABLE[0]}x{COMFORTABLE[1]}.": width < COMFORTABLE[0] or height < COMFORTABLE[1],
     }
     fixes = [fix for fix, applies in wrong.items() if applies]
@@ -79,6 +79,12 @@ def _locale(environ: Mapping[str, str]) -> str:
 
 def _is_utf8(environ: Mapping[str, str]) -> bool:
     return "utf8" in _locale(environ).lower().replace("-", "")
+
+
+def utf8_command(environ: Mapping[str, str]) -> str:
+    """The command that makes the locale one of UTF-8: LANG counts only where nothing stronger is set."""
+    stronger = [name for name in ("LC_ALL", "LC_CTYPE") if environ.get(name)]
+    return f"unset {' '.join(stronger)}; export LANG=C.UTF-8" if stronger else "export LANG=C.UTF-8"
 
 
 def _encoding(environ: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,8 @@ class FakeImages:
     refuses_partial: bool = False
     of_layers: dict[str, ImageLayer] = field(default_factory=dict)
     """What is known of layers, by diff id."""
+    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """What programs in images answer, by image."""
     saved: bytes = b""
     """What `save` gives."""
 
@@ -88,6 +90,9 @@ class FakeImages:
 
     def find(self, reference: str) -> Image | None:
         return self.known.get(reference) or next((image for image in self.known.values() if image.id == reference), None)
+
+    def ask(self, reference: str, argv: Sequence[str], gpu: bool = False) -> tuple[int, str]:
+        return self.answers[reference]
 
     def pull(self, reference: str) -> bool:
         return False

@@ -25,7 +25,7 @@ source = "./model"
 text_template = "<user>{prompt}<end><assistant>{response}<end>"
 max_tokens = 200
 [quantize]
-calibration_tokens = 512
+calibration_samples = 8
 sequence_length = 64
 [finetune]
 rank = 4

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -19,6 +20,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, Mount
 
 from toolkit.core import process
+from toolkit.core.cuda_verdict import ALLOW_CPU
 from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, ImageLayer, PushProgress, Server
 from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.registry_access import PASSWORD_HINT
@@ -28,6 +30,7 @@ from toolkit.errors import EngineError, EngineMissing, PublishError, RegistryDen
 SERVER_UID = 65532
 ALIVE = {"running", "restarting", "paused"}
 ANSWER_SECONDS = 10
+ASK_SECONDS = 60
 
 
 @contextmanager
@@ -49,7 +52,11 @@ def _way_out(said: str) -> str:
     if "is using" in said and "image" in said:
         return "A chat with it may be open: end it; `edge clean --containers` removes ended ones. Then try again."
     if "could not select device driver" in said:
-        return "No GPU runtime: install nvidia-container-toolkit, then `edge doctor`."
+        return (
+            "No GPU runtime: install nvidia-container-toolkit and restart the engine, or choose the cpu flavour. `edge doctor` looks again."
+        )
+    if "unsatisfied condition: cuda" in said:
+        return "The driver is too old for this flavour: update it, or choose an older one (cuda12, cpu). `edge doctor` says which fits."
     return "`edge doctor` looks at the engine."
 
 
@@ -68,6 +75,19 @@ def connect(timeout: int = 600) -> docker.DockerClient:
     return client
 
 
+@dataclass(frozen=True)
+class BuildImage:
+    """What builds run in."""
+
+    name: str
+    with_gpu: bool = False
+    """Give it every GPU."""
+
+
+def _no_image() -> BuildImage:
+    return BuildImage("")
+
+
 class DockerEngine:
     """BuildEngine and ImageEngine over one Docker engine."""
 
@@ -76,26 +96,25 @@ class DockerEngine:
     def __init__(
         self,
         client: docker.DockerClient,
-        build_image: str = "",
+        build_image: Callable[[], BuildImage] = _no_image,
         mounts: Mapping[str, bool] | None = None,
-        gpu: bool = False,
         build_memory_mb: int = 0,
     ) -> None:
-        """`mounts`: folders a build sees at their own path, and whether it may write there."""
+        """`build_image` is asked when a build starts. `mounts`: folders a build sees at their own path, and whether it may write there."""
         self._client = client
         self._build_image = build_image
         self._mounts = dict(mounts or {})
-        self._gpu = gpu
         self._build_memory_mb = build_memory_mb
 
     # -- BuildEngine ------------------------------------------------------------------------------------------------
 
     def start(self, run: Run, lock: int) -> None:
+        image = self._build_image()
         self._sweep_builds(run.folder.parent)
         binds = {str(run.folder): True, **self._mounts, **_inputs(run)}
         with translated("starting the build container"):
             self._client.containers.run(
-                self._build_image,
+                image.name,
                 [str(run.folder)],
                 detach=True,
                 name=_container_name(run),
@@ -108,8 +127,8 @@ class DockerEngine:
                 shm_size="1g",
                 mem_limit=f"{self._build_memory_mb}m" if self._build_memory_mb else None,
                 memswap_limit=f"{self._build_memory_mb}m" if self._build_memory_mb else None,
-                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if self._gpu else None,
-                environment={"HOME": "/tmp"},
+                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if image.with_gpu else None,
+                environment={"HOME": "/tmp", **_passed_on()},
             )
 
     def _sweep_builds(self, runs: Path) -> None:
@@ -268,6 +287,24 @@ class DockerEngine:
                 if text := line.get("stream", line.get("status", "")).strip():
                     yield text
 
+    def ask(self, reference: str, argv: Sequence[str], gpu: bool = False) -> tuple[int, str]:
+        with translated(f"asking {reference}"):
+            container = self._client.containers.create(
+                reference,
+                list(argv),
+                network_mode="none",
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else None,
+                labels={f"{LABEL}.kind": "question"},
+            )
+            try:
+                container.start()
+                code = container.wait(timeout=ASK_SECONDS)["StatusCode"]
+                return code, container.logs(stdout=True, stderr=False).decode("utf-8", "replace")
+            finally:
+                container.remove(force=True)
+
     def find(self, reference: str) -> Image | None:
         with translated(f"looking for {reference}"):
             try:
@@ -401,6 +438,11 @@ def _layers(diff_ids: list[str], history: list[dict]) -> list[ImageLayer]:
     if len(history) != len(diff_ids):
         return [ImageLayer(diff_id, 0, "") for diff_id in diff_ids]
     return [ImageLayer(diff_id, entry["Size"], entry["CreatedBy"]) for diff_id, entry in zip(diff_ids, history, strict=True)]
+
+
+def _passed_on() -> dict[str, str]:
+    """What a person said to the build program through our environment."""
+    return {ALLOW_CPU: os.environ[ALLOW_CPU]} if ALLOW_CPU in os.environ else {}
 
 
 def _home_mark(run: Run) -> str:

@@ -115,7 +115,7 @@ class LocalEngine(HostDriver):
         if not self.settings.build_python.exists():
             raise EngineMissing(
                 f"The local build environment is not installed ({self.settings.build_python} is missing).",
-                "Make it with `make build-env`, or set EDGE_BUILD_PYTHON, or use `--engine docker`.",
+                f"Make it with `make build-env{_made_for(self.settings.build_python)}`, or set EDGE_BUILD_PYTHON, or use `--engine docker`.",
             )
 
 
@@ -129,6 +129,12 @@ def settings_environ(settings: Settings) -> dict[str, str]:
     }
     optional = {"EDGE_BUILD_IMAGE": settings.build_image, "EDGE_BASE_IMAGE": settings.base_image}
     return {**chosen, **{key: value for key, value in optional.items() if value}}
+
+
+def _made_for(python: Path) -> str:
+    """The argument of `make build-env` that makes this environment."""
+    flavour = python.parent.parent.name.removeprefix(".venv-build").removeprefix("-")
+    return f" FLAVOUR={flavour}" if flavour.startswith("cuda") else ""
 
 
 def _machine_ran_out_since(folder: Path) -> bool:

@@ -12,7 +12,10 @@ from toolkit.errors import ToolkitError
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The checkout that holds `containers/` and `data/`; the toolkit is installed from it in editable form."""
 
+BUILD_PYTHON = CHECKOUT / ".venv-build" / "bin" / "python"
+
 ENGINES = ("auto", "docker", "local")
+FLAVOURS = ("auto", "cpu", "cuda12", "cuda13")
 THEMES = ("dark", "light")
 
 
@@ -22,8 +25,10 @@ class Settings:
     """Folder of runs, models and cache (`EDGE_HOME`)."""
     engine: str = "auto"
     """auto, docker or local (`EDGE_ENGINE`)."""
-    build_python: Path = CHECKOUT / ".venv-build" / "bin" / "python"
-    """Python of the local build environment (`EDGE_BUILD_PYTHON`)."""
+    flavour: str = "auto"
+    """What builds compute with: auto (what fits this machine), cpu, cuda12 or cuda13 (`EDGE_FLAVOUR`)."""
+    build_python: Path = BUILD_PYTHON
+    """Python of the local build environment (`EDGE_BUILD_PYTHON`); its default is that of the cpu flavour."""
     build_image: str = ""
     """Build image to use instead of our own (`EDGE_BUILD_IMAGE`)."""
     base_image: str = ""
@@ -54,6 +59,18 @@ class Settings:
     def cache(self) -> Path:
         return self.home / "cache"
 
+    def environment(self, flavour: str) -> Path:
+        """Python of the local build environment of a flavour (`make build-env FLAVOUR=...`); one that was set serves for all."""
+        if flavour == "cpu" or self.build_python != BUILD_PYTHON:
+            return self.build_python
+        return CHECKOUT / f".venv-build-{flavour}" / "bin" / "python"
+
+    def environments(self) -> tuple[str, ...]:
+        """The flavours for CUDA whose local build environments are installed."""
+        return tuple(
+            flavour for flavour in FLAVOURS[2:] if self.environment(flavour) != self.build_python and self.environment(flavour).exists()
+        )
+
 
 def config_file(environ: dict[str, str]) -> Path:
     """`~/.config/edge-toolkit/settings.toml`, or under `XDG_CONFIG_HOME`."""
@@ -72,6 +89,9 @@ def load(environ: dict[str, str] | None = None) -> Settings:
     engine = chosen.get("engine", "auto")
     if engine not in ENGINES:
         raise ToolkitError(f"Unknown engine '{engine}'.", f"Set EDGE_ENGINE to one of: {', '.join(ENGINES)}.")
+    flavour = chosen.get("flavour", "auto")
+    if flavour not in FLAVOURS:
+        raise ToolkitError(f"Unknown flavour '{flavour}'.", f"Set EDGE_FLAVOUR to one of: {', '.join(FLAVOURS)}.")
     if chosen.get("theme", "") not in ("", *THEMES):
         raise ToolkitError(f"Unknown theme '{chosen['theme']}'.", f"Set EDGE_THEME to one of: {', '.join(THEMES)}.")
     home = Path(chosen.get("home", CHECKOUT / "data")).expanduser().absolute()
@@ -82,10 +102,10 @@ def load(environ: dict[str, str] | None = None) -> Settings:
     memory = chosen.get("build_memory_mb", "0")
     if not memory.isdigit():
         raise ToolkitError(f"EDGE_BUILD_MEMORY_MB is '{memory}', no number of megabytes.", "Set it to a whole number, such as 16000.")
-    return Settings(home=home, engine=engine, build_memory_mb=int(memory), **plain)
+    return Settings(home=home, engine=engine, flavour=flavour, build_memory_mb=int(memory), **plain)
 
 
-_KEYS = ("home", "engine", "build_python", "build_image", "base_image", "build_memory_mb", "theme", "containers")
+_KEYS = ("home", "engine", "flavour", "build_python", "build_image", "base_image", "build_memory_mb", "theme", "containers")
 
 
 def _from_environment(environ: dict[str, str]) -> dict[str, str]:

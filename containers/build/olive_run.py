@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import model_builder
 from step_io import StepError
 
 os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"  # read when olive is imported
@@ -16,8 +17,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 OWN_PASSES = {
     "FoldedRounding": "passes.awq.FoldedRounding",
+    "MergedAdapter": "passes.merge.MergedAdapter",
     "LoRAWithEvents": "passes.lora_events.LoRAWithEvents",
-    "BlockRounding": "passes.block_rounding.BlockRounding",
+    "GptqOnGrid": "passes.gptq.GptqOnGrid",
+    "RoundingBuilder": "passes.rounding_builder.RoundingBuilder",
     "SharedEmbedding": "passes.shared_embedding.SharedEmbedding",
     "LoraInputs": "passes.lora_inputs.LoraInputs",
 }
@@ -43,6 +46,7 @@ def run_olive(
     """
     from olive.workflows import run as run_workflow
 
+    model_builder.use_the_fitting_one()
     last_words = _LastWords()
     logging.getLogger("olive").addHandler(last_words)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".olive-") as work:

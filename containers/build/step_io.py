@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared_events import events
+from shared import events
 
 ERROR_FILE = "error.json"
 METRICS_FILE = "metrics.json"
@@ -43,6 +43,8 @@ class Step:
     inputs: dict[str, Path]
     out: Path
     """Where the outputs go. It exists and is empty."""
+    key: str = ""
+    """What the outputs depend on, in one hash: for what a step keeps to go on from after a kill."""
 
     def option(self, name: str, default: Any) -> Any:
         """An option, or its default where it was left out or is null."""
@@ -83,6 +85,7 @@ def read_step(path: Path) -> Step:
         options=asked["options"],
         inputs={name: Path(value) for name, value in asked["inputs"].items()},
         out=Path(asked["out"]),
+        key=asked.get("key", ""),
     )
 
 

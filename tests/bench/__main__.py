@@ -24,6 +24,7 @@ SECTIONS = {
     "rerun": "A recipe run again unchanged",
     "push": "Pushing again after retraining one adapter",
     "packing": "Packaging",
+    "comparison": "Quantizers side by side",
     "demo": "`edge demo`",
 }
 """Module -> title. `demo` takes as long as the demo does and runs only when it is named."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.bench.measure import EDGE, ROOT, Finding, Options, clean_environ, interleaved, overhead, run_child, spread
 from tests.engines.conftest import DOCKERFILE
 from tests.services.fixtures import state
+from toolkit.core.images import SHARED
 from toolkit.core.run import Run, new_run
 
 KINDS = ("first", "second", "third")
@@ -57,7 +58,7 @@ def build_program(folder: Path) -> Path:
     for path in sorted((ROOT / "containers" / "build").glob("*.py")):
         if not path.name.startswith("step_") or path.name in ("step_io.py", "step_key.py"):
             shutil.copyfile(path, build / path.name)
-    for shared in ("events.py", "machine.py"):
+    for shared in SHARED:
         shutil.copyfile(ROOT / "toolkit" / "core" / shared, build / shared)
     for kind in KINDS:
         shutil.copyfile(Path(__file__).with_name("cpu_step.py"), build / f"step_{kind}.py")

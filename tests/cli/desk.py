@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.core.images import SHARED
 from toolkit.core.run import Run, all_runs, find_run
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_ENGINE = "unix:///nonexistent/docker.sock"
-KINDS = ("quantize", "finetune", "export", "adapter", "evaluate")
+KINDS = ("quantize", "finetune", "export", "adapter", "evaluate", "weigh")
 STUB_LIBRARY = ROOT / "tests" / "containers" / "runtime" / "stub"
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "hidden_size": 4, "num_hidden_layers": 2, "vocab_size": 6, "max_position_embeddings": 128}
@@ -141,7 +142,7 @@ def make_program(folder: Path) -> Path:
     for path in sorted((ROOT / "containers" / "build").glob("*.py")):
         if not path.name.startswith("step_") or path.name in ("step_io.py", "step_key.py"):
             shutil.copyfile(path, build / path.name)
-    for shared in ("events.py", "machine.py"):
+    for shared in SHARED:
         shutil.copyfile(ROOT / "toolkit" / "core" / shared, build / shared)
     shutil.copytree(ROOT / "containers" / "runtime", containers / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     for kind in KINDS:

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.model]
 SHORT = {
     "epochs = 3.0": "max_steps = 6",
     "finetune = { epochs = 2.0 }": "finetune = { max_steps = 6 }",
-    "calibration_tokens = 3072": "calibration_tokens = 512",
+    "calibration_samples = 24": "calibration_samples = 4",
     "perplexity_rows = 64": "perplexity_rows = 8",
     "fact_rows = 64": "fact_rows = 8",
 }

@@ -236,3 +236,15 @@ async def test_the_terminal_may_have_any_size(stage, build, size):
     async with shown(stage, build, LARGE) as pilot:
         await pilot.resize_terminal(*size)
         await until(pilot, sees(pilot, "quantize", "finished"))
+
+
+async def test_a_comparison_shows_its_choices_side_by_side(stage):
+    figures = {"general.perplexity": 34.377, "travel.perplexity": 26.2, "graph.bytes": 103_400_000, "tokens_per_second": 150.2}
+    steps = ("weigh-float", "quantize-awq", "export-awq", "weigh-awq")
+    run = stage.add_run(name="travel-compare", steps=steps, options={"choice": "awq@64"})
+    run.append(ev.StepStarted(at=NOW - 90, step="weigh-awq"))
+    run.append(ev.StepFinished(at=NOW - 60, step="weigh-awq", seconds=30, metrics=figures))
+    run.append(ev.RunFinished(at=NOW - 60, seconds=30))
+    async with shown(stage, run) as pilot:
+        await until(pilot, sees(pilot, "perplexity of", "general", "travel", "awq@64", "34.38", "26.20", "103.4 MB", "150"))
+        assert "Package" not in text_of(pilot.app)

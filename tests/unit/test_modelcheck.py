@@ -11,7 +11,7 @@ import pytest
 
 from tests.services.fixtures import missing
 from tests.tiny import BUILD_PYTHON
-from toolkit.core.modelcheck import AWQ_ARCHITECTURES, EXPORTABLE, check_model
+from toolkit.core.modelcheck import EXPORTABLE, KNOWN_LAYERS, check_model
 from toolkit.errors import ModelError
 
 CONFIG = {
@@ -177,13 +177,14 @@ def test_an_architecture_that_cannot_be_exported_is_refused(folder):
     assert "LlamaForCausalLM" in refused.hint
 
 
-def test_awq_is_refused_for_an_architecture_it_does_not_know(folder):
-    with_config(folder, architectures=["Qwen2ForCausalLM"])
-    refused = refusal(folder, algorithm="awq")
-    assert "Qwen2ForCausalLM cannot be quantized with awq" in refused.message
-    assert 'algorithm = "rtn"' in refused.hint
-    assert check_model(folder, "rtn").architecture == "Qwen2ForCausalLM"
-    assert AWQ_ARCHITECTURES < EXPORTABLE
+@pytest.mark.parametrize("algorithm", ["awq", "gptq", "rtn"])
+def test_quantizing_is_refused_for_an_architecture_whose_layers_are_not_known(folder, algorithm):
+    with_config(folder, architectures=["GemmaForCausalLM"])
+    refused = refusal(folder, algorithm=algorithm)
+    assert f"GemmaForCausalLM cannot be quantized with {algorithm}" in refused.message
+    assert 'algorithm = "none"' in refused.hint
+    assert check_model(folder, "none").architecture == "GemmaForCausalLM"
+    assert KNOWN_LAYERS < EXPORTABLE
 
 
 def test_code_in_the_model_needs_trust(folder):

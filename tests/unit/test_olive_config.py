@@ -44,11 +44,17 @@ RECIPES = {
     "as it comes": "",
     "plain rounding": "[quantize]\nalgorithm = 'rtn'\ngroup_size = 64\n[export]\nlm_head = 'int4'\n",
     "no rounding": "[quantize]\nalgorithm = 'none'\n",
+    "gptq": "[quantize]\nalgorithm = 'gptq'\ngroup_size = 128\n",
+    "parts with more bits": "[export]\nlm_head = 'float'\nint8 = ['down_proj', 'last_layer']\nkeep = ['v_proj']\n",
     "symmetric": "[quantize]\nsymmetric = true\ngroup_size = 16\n",
+    "merged adapters": "[export]\nadapters = 'merged'\n",
+    "merged adapters beside parts with more bits": "[export]\nadapters = 'merged'\nkeep = ['v_proj']\nint8 = ['down_proj']\n",
+    "merged adapters without rounding": "[export]\nadapters = 'merged'\nprecision = 'fp32'\n",
     "int8": "[export]\nprecision = 'int8'\ncontext_length = 100\n",
     "fp32": "[export]\nprecision = 'fp32'\n",
     "every option of training": "[finetune]\nrank = 3\nalpha = 5.0\ndropout = 0.25\nlearning_rate = 0.01\nscheduler = 'linear'\n"
-    "warmup_ratio = 0.1\nepochs = 2.0\nmax_steps = 7\nbatch_size = 2\ngradient_accumulation = 3\nseed = 9\ndtype = 'bfloat16'\n",
+    "warmup_ratio = 0.1\nepochs = 2.0\nmax_steps = 7\nbatch_size = 2\ngradient_accumulation = 3\nseed = 9\ndtype = 'bfloat16'\nmicro_batch = 1\nrows = 'packed'\n"
+    "patience = 2\nevaluate_every = 5\n",
 }
 RUN_STEP = "import importlib, sys, pathlib, step_io; kind = sys.argv[1]; \
 getattr(importlib.import_module(f'step_{kind}'), kind)(step_io.read_step(pathlib.Path(sys.argv[2])))"
@@ -85,6 +91,10 @@ def without_places(config: dict) -> dict:
     kept = {key: value for key, value in config.items() if key not in ("output_dir", "cache_dir")}
     kept["input_model"] = {**config["input_model"], "model_path": ""}
     kept["data_configs"] = [{**data, "load_dataset_config": data["load_dataset_config"]["type"]} for data in config["data_configs"]]
+    if "merge" in kept["passes"]:
+        kept["passes"] = {"merge": {**kept["passes"]["merge"], "adapter": ""}}
+    if "lora" in kept["passes"]:
+        kept["passes"] = {"lora": {**kept["passes"]["lora"], "scratch": ""}}
     return kept
 
 
@@ -97,7 +107,7 @@ def test_the_steps_hand_exactly_this_to_olive(name, model_config, device, tmp_pa
     chosen = recipe(RECIPES[name])
     steps = build_steps(chosen, [device], Path("/m"), Path("data"))
     ours = olive_configs(steps, model_config, auto_dtype="float32")
-    asking = [step for step in steps if step["kind"] in ("quantize", "finetune", "export") and step["name"] != "finetune-one"]
+    asking = [step for step in steps if step["kind"] in ("quantize", "finetune", "merge", "export") and step["name"] != "finetune-one"]
     for step in asking:
         asked = asked_of_olive(step, tmp_path / step["name"], model_config, chosen.quantize.algorithm != "none")
         shown = ours.get(step["name"])

@@ -67,7 +67,7 @@ def test_an_adapters_own_options_lie_over_the_common_ones():
         ("rank = 8", "rank = 0", r"r\.toml:16: 'finetune\.rank': a whole number from 1 to 512; got 0"),
         ("rank = 8", "rank = 8\nlearning_rate = nan", r"r\.toml:17: 'finetune\.learning_rate': a number above 0, up to 1; got nan"),
         ("rank = 8", 'targets = ["q_prj"]', r"r\.toml:16: 'finetune\.targets': unknown projection 'q_prj'; there are: q_proj"),
-        ('algorithm = "awq"', 'algorithm = "magic"', r"r\.toml:13: 'quantize\.algorithm': one of awq, rtn, none; got 'magic'"),
+        ('algorithm = "awq"', 'algorithm = "magic"', r"r\.toml:13: 'quantize\.algorithm': one of awq, gptq, rtn, none; got 'magic'"),
         ('name = "pirate"', 'name = "travel"', r"two adapters are called 'travel'"),
         ('name = "pirate"', 'name = "base"', r"may not be called 'base'"),
         ('name = "pirate"', 'name = "Pirate!"', r"r\.toml:23: 'adapters\.1\.name': a name has lower-case letters.*; got 'Pirate!'"),

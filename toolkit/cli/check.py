@@ -60,7 +60,9 @@ def _show_olive(bench, recipe: Path) -> int:
 
 
 def _show(found, home: Path, ahead) -> None:
+    from toolkit.core.adapter_price import IN_ADVANCE
     from toolkit.core.files import as_size
+    from toolkit.core.plan import carries
 
     facts = found.facts
     click.echo(
@@ -78,6 +80,9 @@ def _show(found, home: Path, ahead) -> None:
     if not problems:
         click.echo("No broken, empty, over-long or repeated rows; no held-out prompt stands in training.")
     _show_plan(ahead)
+    for device in found.devices:
+        way = carries(found.recipe, device)
+        click.echo(f"adapters on {device.name}: {way}: {IN_ADVANCE[way]}")
     click.echo(f"disk: about {as_size(ahead.needed_bytes)} needed at most, {as_size(ahead.free_bytes)} free at {home}")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from textwrap import fill
 
 import click
 
-from toolkit.cli.output import emit_json, json_option, say, table
+from toolkit.cli.output import emit_json, json_option, plain, say, table
 from toolkit.cli.runs import _bench
+from toolkit.core.finding import Finding
 from toolkit.errors import ExitCode
 
 
@@ -25,9 +28,26 @@ def doctor_command(report_file: Path | None, as_json: bool) -> int:
         write_text(report_file, report(findings, bench.clock()))
     if as_json:
         emit_json(findings)
+    elif sys.stdout.isatty():
+        for finding in findings:
+            click.echo(wrapped(finding, shutil.get_terminal_size().columns))
     else:
         table(["subject", "level", "seen", "fix"], [(f.subject, f.level, f.seen, f.fix) for f in findings])
     return ExitCode.FAILED if any(finding.level == "problem" for finding in findings) else ExitCode.OK
+
+
+SUBJECT_AT, SEEN_AT = 9, 28
+"""Columns where the subject and what was seen begin in a terminal."""
+
+
+def wrapped(finding: Finding, width: int) -> str:
+    """A finding for a terminal of this width: long lines hang under their beginning, the fix under what was seen."""
+    head = f"{finding.level:<{SUBJECT_AT}}{finding.subject:<{SEEN_AT - SUBJECT_AT}}"
+    texts = [finding.seen, *([f"fix: {finding.fix}"] if finding.fix else [])]
+    indent = " " * SEEN_AT
+    room = max(width, SEEN_AT + 20)
+    lines = [fill(plain(text), room, initial_indent=indent, subsequent_indent=indent, break_long_words=False) for text in texts]
+    return head + "\n".join(lines)[SEEN_AT:]
 
 
 KINDS = ("containers", "images", "runtimes", "runs", "cache")

@@ -31,6 +31,11 @@ _CONTROLS = dict.fromkeys((*range(10), *range(11, 32), *range(127, 160)))
 """Data may hold terminal codes; a table shows none of them."""
 
 
+def plain(text: str) -> str:
+    """The text without terminal codes."""
+    return text.translate(_CONTROLS)
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
     """A table on stdout; `right` names the headings of columns that align right.
 
@@ -38,7 +43,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
     """
     from tabulate import tabulate
 
-    cells = [[str(cell).translate(_CONTROLS) for cell in row] for row in rows]
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
     sides = ["right" if heading in right else "left" for heading in headings] if cells else None
     widths = _fitted(headings, cells) if sys.stdout.isatty() else None
     click.echo(tabulate(cells, list(headings), tablefmt="simple", colalign=sides, maxcolwidths=widths, disable_numparse=True))

@@ -9,31 +9,48 @@ import click
 
 from toolkit.cli.output import emit_json, json_option, say, table
 from toolkit.errors import ExitCode
+from toolkit.settings import FLAVOURS
 
 engine_option = click.option(
     "--engine", type=click.Choice(["auto", "docker", "local"]), default=None, help="Who drives the build; default: the settings, then auto."
 )
 
+flavour_option = click.option(
+    "--flavour",
+    type=click.Choice(FLAVOURS),
+    default=None,
+    help="What it computes with; default: the settings, then what fits this machine.",
+)
 
-def _bench(engine: str | None = None):
+
+def _bench(engine: str | None = None, flavour: str | None = None):
     from toolkit.wiring import make_workbench
 
-    return make_workbench(engine=engine or "")
+    return make_workbench(engine=engine or "", flavour=flavour or "")
 
 
 @click.command("run", help="Build what RECIPE says: quantize, fine-tune, export, evaluate. Ctrl-C detaches.")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @engine_option
+@flavour_option
 @click.option("--detach", "-d", is_flag=True, help="Start it and return; follow it later with `edge attach`.")
+@click.option(
+    "--compare",
+    metavar="CHOICES",
+    default=None,
+    help="Instead of building, set quantizers and precisions side by side, untrained: awq,gptq,rtn,none,int8; rtn@64 has groups of 64, "
+    "awq+down_proj keeps a part in 8 bits.",
+)
 @json_option
-def run_command(recipe: Path, engine: str | None, detach: bool, as_json: bool) -> int:
+def run_command(recipe: Path, engine: str | None, flavour: str | None, detach: bool, compare: str | None, as_json: bool) -> int:
     from toolkit.core.builds import prepare, start_build
+    from toolkit.core.comparing import start_comparison
 
-    bench = _bench(engine)
+    bench = _bench(engine, flavour)
     prepared = prepare(bench, recipe, say)
     for problem in prepared.warnings:
         say(f"warning: {problem}")
-    run = start_build(bench, prepared, say)
+    run = start_build(bench, prepared, say) if compare is None else start_comparison(bench, prepared, compare, say)
     return _started(run, as_json) if detach else _follow(bench, run, as_json)
 
 
@@ -44,9 +61,13 @@ def _started(run, as_json: bool) -> int:
 
 
 def _follow(bench, run, as_json: bool = False) -> int:
+    from toolkit.cli.comparison import show_comparison
     from toolkit.cli.follow import follow
 
-    return follow(bench, run, as_json)
+    code = follow(bench, run, as_json)
+    if code == ExitCode.OK and not as_json and run.kind == "build":
+        show_comparison(run, run.state())
+    return code
 
 
 @click.command("runs", help="List the runs, the newest last.")
@@ -69,6 +90,8 @@ def runs_command(as_json: bool) -> None:
 @click.argument("run")
 @json_option
 def show_command(run: str, as_json: bool) -> None:
+    from toolkit.cli.comparison import show_comparison
+    from toolkit.core.adapter_price import prices
     from toolkit.core.files import as_duration, as_size
     from toolkit.core.listing import details, state_of
 
@@ -87,6 +110,9 @@ def show_command(run: str, as_json: bool) -> None:
         for s in state.steps.values()
     ]
     table(["step", "state", "time", "size", "measured"], rows, right=["time", "size"])
+    for price in prices(found.request["steps"], state):
+        click.echo(f"adapter {price}")
+    show_comparison(found, state)
     click.echo(f"folder: {found.folder}")
 
 

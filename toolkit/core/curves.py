@@ -9,7 +9,7 @@ from toolkit.core import events as ev
 
 LIMIT = 2000
 """Points of a curve at most."""
-PLOTTED = ("loss", "learning_rate", "rate")
+PLOTTED = ("loss", "held_out_loss", "learning_rate", "rate")
 """Metrics of a step that are kept as curves."""
 MACHINE = ("cpu", "memory", "gpu", "gpu_memory")
 """Curves of the machine, each a share from 0 to 1."""

@@ -21,6 +21,7 @@ class Check:
     subject: str
     look: Callable[[Scene], Finding]
     seconds: float = 20.0
+    starts_container: bool = False
 
 
 LEAVE_SECONDS = 0.2
@@ -32,12 +33,15 @@ CHECKS = (
     Check("build environment", engine.build_environment, 70.0),
     Check("gpu", gpu.gpu, 40.0),
     Check("cuda flavour", gpu.flavour, 70.0),
+    Check("build image", gpu.image, 90.0, starts_container=True),
     Check("disk", disk.disk),
     Check("registries", credentials.registries),
     Check("azure", credentials.azure),
     Check("lingering", session.lingering),
     Check("terminal", session.terminal),
 )
+PASSING = tuple(check for check in CHECKS if not check.starts_container)
+"""What is looked at in passing, when nobody asked for the doctor."""
 
 
 def examine(bench: Workbench, checks: Sequence[Check] = CHECKS, leave: Callable[[], bool] = lambda: False) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -150,6 +150,13 @@ class ImageEngine(ChatHost, Protocol):
         """Build an image from a folder with a Dockerfile; yields the lines of its output."""
 
     def find(self, reference: str) -> Image | None: ...
+
+    def ask(self, reference: str, argv: Sequence[str], gpu: bool = False) -> tuple[int, str]:
+        """Exit code and output of a short program in an image, without a network; the container is gone after it.
+
+        Raises:
+            EngineError: it could not be started, or did not end in time.
+        """
 
     def pull(self, reference: str) -> bool:
         """Fetch an image from its registry; False where it cannot be had."""

@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from toolkit.core import cuda_stack
+from toolkit.core.cuda_driver import Driver, Places, Sight, driver_here, sight
 from toolkit.core.engine import EngineFacts
 from toolkit.core.machine import answer_of
 from toolkit.core.workbench import Workbench
@@ -21,6 +24,8 @@ ENGINE_SECONDS = 15.0
 PACKAGES_SECONDS = 60.0
 WANTED = ("olive-ai", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-gpu", "onnxruntime-genai", "onnxruntime-genai-cuda")
 _LIST_PACKAGES = f"from importlib.metadata import distributions as d; print(*(f'{{x.name}} {{x.version}}' for x in d() if x.name in {WANTED!r}), sep='\\n')"
+
+_LIST_PATH = "import sys; print(*filter(None, sys.path), sep='\\n')"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Scene:
 
     bench: Workbench
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    places: Places = field(default_factory=Places)
+    """Where the NVIDIA driver is looked for."""
     _asked: dict[str, Future] = field(default_factory=dict)
     _asking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,6 +78,28 @@ class Scene:
         except NoAnswer as exc:
             raise subprocess.TimeoutExpired(argv, PACKAGES_SECONDS) from exc
         return dict(line.split(" ", 1) for line in said.splitlines())
+
+    def stack(self) -> cuda_stack.Stack:
+        """The runtime libraries of the local build environment, by the files on its path.
+
+        Raises:
+            OSError, subprocess.SubprocessError: its Python does not run.
+        """
+        argv = [str(self.bench.settings.build_python), "-c", _LIST_PATH]
+        said = answer_of(argv, PACKAGES_SECONDS)
+        return cuda_stack.look(map(Path, said.splitlines()), cuda_stack.system_libraries(self.environ))
+
+    def driver(self) -> Driver | None:
+        """The NVIDIA driver.
+
+        Raises:
+            OSError, subprocess.SubprocessError: nvidia-smi does not answer.
+        """
+        return self._once("driver", lambda: driver_here(self.places)).result()
+
+    def sight(self) -> Sight | None:
+        """The GPUs that a program which starts now would get."""
+        return self._once("sight", lambda: sight(self.places)).result()
 
     def _once(self, name: str, ask: Callable[[], object]) -> Future:
         with self._asking:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from toolkit.core.explain import explain
 from toolkit.core.files import as_duration, free_bytes, write_json
+from toolkit.core.flavour import Choice
 from toolkit.core.images import OwnImage
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
@@ -31,7 +32,11 @@ CACHED, RUNS, UNKNOWN = "cached", "run", "unknown"
 STATES = {CACHED: "from cache", RUNS: "runs", UNKNOWN: "maybe cached"}
 MEMORY_FILE = "steps.json"
 """In the cache: what finished steps of all runs were asked for, where they lie, how long they took."""
-IMAGE_NOTE = "The build image is built first: once, a few minutes, about 2 GB."
+IMAGE_NOTES = {
+    "cpu": "The build image is built first: once, a few minutes, about 2 GB.",
+    "cuda12": "The build image for CUDA 12 is built first: once, about ten minutes, 9 GB and 18 GB more while it is made.",
+    "cuda13": "The build image for CUDA 13 is built first: once.",
+}
 LOOKED_AT = 200
 """Newest builds whose steps are learnt from."""
 
@@ -125,9 +130,9 @@ def keys_of(steps: Iterable[dict], contents: Mapping[str, str], model: str, envi
     return found
 
 
-def notes_for(settings: Settings, engine: str, model: Path, steps: Iterable[dict], contents: Mapping[str, str]) -> dict:
+def notes_for(bench: Workbench, engine: str, model: Path, steps: Iterable[dict], contents: Mapping[str, str]) -> dict:
     """What a request notes, so that later runs can be held against it."""
-    environment = environment_of(settings, engine)
+    environment = environment_of(bench.settings, engine, bench.flavour)
     return {"keys": keys_of(steps, contents, stamp_of(model), environment) if environment else {}}
 
 
@@ -142,10 +147,10 @@ def stamp_of(model: Path) -> str:
     return _digest([str(model), seen])
 
 
-def environment_of(settings: Settings, engine: str) -> str:
+def environment_of(settings: Settings, engine: str, flavour: Callable[[], Choice]) -> str:
     """One hash of what the steps run in; empty where it cannot be told from outside (an image named by the person)."""
     if engine == "docker":
-        return "" if settings.build_image else OwnImage("build", "cpu").tag(settings)
+        return "" if settings.build_image else OwnImage("build", flavour().flavour).tag(settings)
     return _digest(list(_local_environment(settings)))
 
 
@@ -194,23 +199,25 @@ def missing_image(bench: Workbench) -> OwnImage | None:
 
     Raises:
         EngineMissing: the engine does not answer.
+        EngineError: the chosen flavour cannot run here.
     """
     if bench.settings.build_image or bench.build_engine(bench.settings.engine).name != "docker":
         return None
-    image = OwnImage("build", "cpu")
+    image = OwnImage("build", bench.flavour().flavour)
     return None if bench.image_engine().find(image.tag(bench.settings)) else image
 
 
 def _image_note(bench: Workbench) -> list[str]:
     try:
-        return [IMAGE_NOTE] if missing_image(bench) else []
+        image = missing_image(bench)
+        return [IMAGE_NOTES[image.flavour]] if image else []
     except (ToolkitError, OSError):
         return []  # the environment's note says so
 
 
 def _environment(bench: Workbench, notes: list[str]) -> str:
     try:
-        return environment_of(bench.settings, bench.build_engine(bench.settings.engine).name)
+        return environment_of(bench.settings, bench.build_engine(bench.settings.engine).name, bench.flavour)
     except (ToolkitError, OSError) as exc:
         notes.append(f"What is cached cannot be told: {exc}")
         return ""

@@ -15,11 +15,23 @@ from toolkit.core.engine import LABEL, ImageEngine
 from toolkit.errors import EngineError
 from toolkit.settings import Settings
 
-DEFAULT_BASE = "debian:12-slim"
+DEFAULT_BASES = {
+    "cpu": "debian:12-slim",
+    "cuda12": "nvidia/cuda:12.8.1-base-ubuntu24.04",
+    "cuda13": "nvidia/cuda:13.0.2-base-ubuntu24.04",
+}
+"""What a flavour is made on; the build image's Dockerfile says why."""
 LOCAL_BASE = "edge-toolkit/base:bookworm"
-"""Made by `containers/base/make_base.sh` out of Debian's packages where the default cannot be pulled."""
-SOURCES = ("*.py", "*.lock", "Dockerfile")
-SHARED = ("events.py", "machine.py")
+"""Made by `containers/base/make_base.sh` out of Debian's packages where the default cannot be pulled. It does for every flavour."""
+SOURCES = ("*.py", "Dockerfile")
+PYTHONS = ("3.11", "3.12")
+"""Versions that the lock files have wheels for."""
+SYSTEM_PYTHONS = {"debian 12": "3.11", "ubuntu 24.04": "3.12"}
+"""What a system's own packages bring."""
+ASK_PYTHON = (
+    "python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])' 2>/dev/null || { . /etc/os-release; echo system $ID $VERSION_ID; }"
+)
+SHARED = ("events.py", "machine.py", "elf.py", "cuda_driver.py", "cuda_stack.py", "cuda_verdict.py")
 """Files beside this one that the build image gets too."""
 
 
@@ -41,7 +53,8 @@ class OwnImage:
 
     def _sources(self, settings: Settings) -> list[Path]:
         folder = settings.containers / self.role
-        found = sorted(path for pattern in SOURCES for path in folder.rglob(pattern) if "__pycache__" not in path.parts)
+        patterns = (*SOURCES, f"{self.flavour}.lock", "model-builder.lock")
+        found = sorted(path for pattern in patterns for path in folder.rglob(pattern) if "__pycache__" not in path.parts)
         return [*found, *(Path(__file__).with_name(name) for name in SHARED)] if self.role == "build" else found
 
     def ensure(self, settings: Settings, engine: ImageEngine) -> Iterator[str]:
@@ -54,18 +67,19 @@ class OwnImage:
         if engine.find(tag):
             return
         yield f"Building {tag} (once; later runs reuse it)"
-        base = yield from _base(settings, engine)
+        base = yield from _base(settings, engine, DEFAULT_BASES[self.flavour])
         context = settings.cache / "context" / f"{self.role}-{self.flavour}"
         context.parent.mkdir(parents=True, exist_ok=True)
         yield f"Fetching the wheels of {self.role}/{self.flavour}.lock"
-        self._lay_out(settings, context)
+        self._lay_out(settings, context, python_of(engine, base))
         arguments = {"FLAVOUR": self.flavour, "BASE_IMAGE": base}
         labels = {f"{LABEL}.kind": self.role, f"{LABEL}.flavour": self.flavour}
         yield from engine.build(context, tag, self.flavour if self.role == "runtime" else "", arguments, labels)
         engine.tag(tag, f"{tag.rpartition(':')[0]}:latest")  # the name that compose.yaml knows
 
-    def _lay_out(self, settings: Settings, context: Path) -> None:
+    def _lay_out(self, settings: Settings, context: Path, python: str) -> None:
         argv = [sys.executable, str(settings.containers / "make_context.py"), self.role, str(context), "--flavour", self.flavour]
+        argv += ["--python", python]
         done = subprocess.run(argv, capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
@@ -74,9 +88,23 @@ class OwnImage:
             )
 
 
-def _base(settings: Settings, engine: ImageEngine) -> Iterator[str]:
+def python_of(engine: ImageEngine, base: str) -> str:
+    """The version of Python that a base has, or that its packages bring: the wheels must be for that one.
+
+    Raises:
+        EngineError: there are no wheels for it.
+    """
+    said = engine.ask(base, ["sh", "-c", ASK_PYTHON])[1].strip().rpartition("\n")[2].split()  # an entry point may talk before
+    version = SYSTEM_PYTHONS.get(" ".join(said[1:]), "") if said[:1] == ["system"] else " ".join(said)
+    if version not in PYTHONS:
+        seen = f"has Python {version}" if version else f"is {' '.join(said[1:]) or 'no system that is known here'}"
+        raise EngineError(f"The base image {base} {seen}.", "Use one with Python 3.11 or 3.12: Debian 12 or Ubuntu 24.04.")
+    return version
+
+
+def _base(settings: Settings, engine: ImageEngine, default: str) -> Iterator[str]:
     """The base to build on: the chosen one, the default, or one made here from Debian's packages."""
-    wanted = settings.base_image or DEFAULT_BASE
+    wanted = settings.base_image or default
     if engine.find(wanted):
         return wanted
     yield f"Pulling {wanted}"
@@ -85,7 +113,7 @@ def _base(settings: Settings, engine: ImageEngine) -> Iterator[str]:
     if settings.base_image or os.getuid() != 0 or not shutil.which("debootstrap"):
         raise EngineError(
             f"The base image {wanted} cannot be pulled.",
-            "Set EDGE_BASE_IMAGE to a Debian 12 image the engine has; as root with debootstrap installed one is made here.",
+            "Set EDGE_BASE_IMAGE to a Debian 12 or Ubuntu 24.04 image the engine has; as root with debootstrap installed one is made here.",
         )
     yield f"{wanted} cannot be pulled; making {LOCAL_BASE} from Debian's packages"
     done = subprocess.run(["bash", str(settings.containers / "base" / "make_base.sh"), LOCAL_BASE], capture_output=True, text=True)

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 
 from toolkit.core import lifecycle
+from toolkit.core.compare import is_comparing, is_comparison, weighed
 from toolkit.core.engine import BuildEngine
 from toolkit.core.events import EVENTS_FILE
 from toolkit.core.files import as_duration, folder_bytes
@@ -52,6 +53,7 @@ class Row:
     """The build that a packaging run packages."""
     image: str = ""
     """The image that a packaging run makes, or that a publishing run pushes."""
+    is_comparison: bool = False
 
     @property
     def is_under_way(self) -> bool:
@@ -238,6 +240,7 @@ def _row(known: _Known, taken: Taken, now: float) -> Row:
         _worked(state) if state.has_ending else None,
         known.bytes,
         *_of_options(run),
+        is_comparing(state),
     )
 
 
@@ -281,4 +284,8 @@ def _progress(state: RunState) -> str:
 
 def details(run: Run, state: RunState) -> dict:
     """Everything known of a run, as plain values."""
-    return {"id": run.id, "folder": str(run.folder), "request": run.request, "state": asdict(state)}
+    told = {"id": run.id, "folder": str(run.folder), "request": run.request, "state": asdict(state)}
+    steps = run.request["steps"]
+    if is_comparison(steps):
+        told["comparison"] = [asdict(row) for row in weighed({step["name"]: step for step in steps}, state)]
+    return told

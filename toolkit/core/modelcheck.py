@@ -48,8 +48,8 @@ EXPORTABLE = frozenset(
 )
 """Text generators that the model builder of onnxruntime-genai 0.14.1 knows (Whisper is left out: it hears)."""
 
-AWQ_ARCHITECTURES = frozenset({"LlamaForCausalLM", "Phi3ForCausalLM"})
-"""What our AWQ pass knows the layers of."""
+KNOWN_LAYERS = frozenset({"LlamaForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+"""What the build knows the layers of; every way of quantizing needs that."""
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 FETCH_AGAIN = "Fetch the model again."
@@ -75,6 +75,8 @@ class ModelFacts:
     """The output layer shares its weights with the embedding."""
     custom_code: bool
     """The folder brings Python code of its own."""
+    projections: tuple[str, ...] = ()
+    """Linear layers of its blocks by the last part of their name: what an adapter can be laid on."""
 
 
 def check_model(folder: Path, algorithm: str = "none", trust_remote_code: bool = False) -> ModelFacts:
@@ -140,10 +142,10 @@ def _architecture(folder: Path, config: dict[str, Any], algorithm: str) -> str:
     if architecture not in EXPORTABLE:
         known = ", ".join(sorted(EXPORTABLE))
         raise ModelError(f"{architecture} cannot be exported: the exporter does not know it.", f"It knows: {known}.")
-    if algorithm == "awq" and architecture not in AWQ_ARCHITECTURES:
-        known = " and ".join(sorted(AWQ_ARCHITECTURES))
-        hint = f'Set algorithm = "rtn" in [quantize], or take a model of {known}.'
-        raise ModelError(f"{architecture} cannot be quantized with awq here.", hint)
+    if algorithm != "none" and architecture not in KNOWN_LAYERS:
+        known = ", ".join(sorted(KNOWN_LAYERS))
+        hint = f'Set algorithm = "none" in [quantize], or take one of: {known}.'
+        raise ModelError(f"{architecture} cannot be quantized with {algorithm} here.", hint)
     return architecture
 
 
@@ -225,7 +227,13 @@ def _facts(folder: Path, config: dict[str, Any], architecture: str, custom_code:
         context=_whole(folder, {"max_position_embeddings": 0, **text}, "max_position_embeddings"),
         tied=not any(name.endswith(("lm_head.weight", "output_layer.weight")) for name in tensors),
         custom_code=custom_code,
+        projections=tuple(sorted({name.split(".")[-2] for name, entry in tensors.items() if _is_projection(name, entry)})),
     )
+
+
+def _is_projection(name: str, entry: TensorEntry) -> bool:
+    parts = name.split(".")
+    return parts[-1] == "weight" and len(entry.shape) == 2 and any(part.isdigit() for part in parts)
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ The steps compute these options inside the build image, from the same plan; the 
 written here a second time, and a test runs the real steps against a stand-in for Olive and holds both against each other, key
 for key. Paths are those of the run folder. `rows` names the file whose rows the step hands over as token ids.
 
-Passes: ModelBuilder is Olive's own; FoldedRounding, LoRAWithEvents, BlockRounding, SharedEmbedding and LoraInputs are ours, in
-containers/build/passes; Olive learns of them by `--package-config`.
+Passes: ModelBuilder is Olive's own; FoldedRounding, GptqOnGrid, MergedAdapter, LoRAWithEvents, RoundingBuilder, SharedEmbedding and
+LoraInputs are ours, in containers/build/passes; Olive learns of them by `--package-config`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-OWN_PASSES = ("FoldedRounding", "LoRAWithEvents", "BlockRounding", "SharedEmbedding", "LoraInputs")
+OWN_PASSES = ("FoldedRounding", "GptqOnGrid", "MergedAdapter", "LoRAWithEvents", "RoundingBuilder", "SharedEmbedding", "LoraInputs")
 """Custom passes of containers/build/passes."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_SEPARATE_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LINEAR_LAYERS = {
-    "llama": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _SEPARATE_LAYERS),
     "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
 }
 """What a recipe without targets trains, by the model's type."""
+TRAINING = (
+    "learning_rate", "scheduler", "warmup_ratio", "epochs", "max_steps", "batch_size", "gradient_accumulation", "micro_batch",
+    "rows", "patience", "evaluate_every",
+)  # fmt: skip
+"""What LoRAWithEvents takes beyond Olive's own LoRA pass."""
 UNKNOWN = "known once the model is here"
-INT8_ACTIVATIONS = 4
+BITS = {"int4": 4, "int8": 8, "float": 16}
+ACTIVATIONS = {"cpu": 4, "cuda": 2}
 
 Config = dict[str, Any]
 
@@ -33,13 +40,18 @@ def olive_configs(steps: Iterable[dict], model_config: Config | None, auto_dtype
     """The configuration of each step that runs Olive, by the step's name. `model_config` is the model's config.json, where it is here."""
     steps = list(steps)
     dtype = auto_dtype or fastest_dtype()
-    is_on_grid = any(step["kind"] == "quantize" and step["options"]["algorithm"] != "none" for step in steps)
-    found = {}
+    on_grid, found = _on_grid(steps), {}
     for step in steps:
-        passes, data = _passes_and_data(step, model_config, dtype, is_on_grid)
+        passes, data = _passes_and_data(step, model_config, dtype, step["inputs"].get("model", {}).get("step") in on_grid)
         if passes:
             found[step["name"]] = _configuration(step, passes, data)
     return found
+
+
+def _on_grid(steps: list[dict]) -> set[str]:
+    """The steps that leave weights on a grid: those that quantize, and those that fold an adapter into what these have made."""
+    found = {step["name"] for step in steps if step["kind"] == "quantize" and step["options"]["algorithm"] != "none"}
+    return found | {step["name"] for step in steps if step["kind"] == "merge" and step["inputs"]["model"].get("step") in found}
 
 
 def as_text(configs: dict[str, Config]) -> str:
@@ -60,12 +72,18 @@ def _passes_and_data(step: dict, model_config: Config | None, dtype: str, is_on_
     options, inputs = step["options"], step["inputs"]
     match step["kind"]:
         case "quantize" if options["algorithm"] != "none":
-            data = [_data("calibration", inputs["calibration"])] if "calibration" in inputs else []
+            dataset = "edge_sequences" if options["algorithm"] == "gptq" else "edge_rows"
+            data = [_data("calibration", inputs["calibration"], dataset)] if "calibration" in inputs else []
             return {"round": _rounding(options)}, data
         case "finetune":
-            return {"lora": _lora(options, model_config, dtype)}, [_data("train", inputs["train"])]
+            data = [_data(name, inputs[name]) for name in ("train", "held_out") if name in inputs]
+            return {"lora": _lora(step, model_config, dtype)}, data
+        case "merge":
+            data = [_data("calibration", inputs["calibration"])] if options["rounds"] else []
+            return {"merge": _merging(options, inputs)}, data
         case "export":
-            return _export(options, model_config, is_on_grid), []
+            is_rounded = is_on_grid and (options["precision"] == "int4" or "adapter" not in options)
+            return _export(options, model_config, is_rounded), []
     return {}, []
 
 
@@ -90,21 +108,31 @@ def _path(given: dict) -> str:
     return f"steps/{given['step']}/out" if "step" in given else given["path"]
 
 
-def _data(name: str, given: dict) -> Config:
+def _data(name: str, given: dict, dataset: str = "edge_rows") -> Config:
     return {
         "name": name,
-        "load_dataset_config": {"type": "edge_rows", "params": {"rows": _path(given)}},
+        "load_dataset_config": {"type": dataset, "params": {"rows": _path(given)}},
         "pre_process_data_config": {"type": "skip_pre_process"},
     }
 
 
 def _rounding(options: Config) -> Config:
-    is_aware = options["algorithm"] == "awq"
-    kept = {name: options[name] for name in ("bits", "group_size", "symmetric")}
-    return {"type": "FoldedRounding", "is_aware": is_aware, **kept, **({"data_config": "calibration"} if is_aware else {})}
+    algorithm, keep = options["algorithm"], {"keep": options["keep"]} if options.get("keep") else {}
+    kept = {name: options[name] for name in ("bits", "group_size")} | keep
+    data = {} if algorithm == "rtn" else {"data_config": "calibration"}
+    if algorithm == "gptq":
+        return {"type": "GptqOnGrid", **kept, "sym": options["symmetric"], **data}
+    return {"type": "FoldedRounding", "is_aware": algorithm == "awq", **kept, "symmetric": options["symmetric"], **data}
 
 
-def _lora(options: Config, model_config: Config | None, dtype: str) -> Config:
+def _merging(options: Config, inputs: Config) -> Config:
+    kept = {name: options[name] for name in ("rounds", "bits", "group_size", "symmetric", "keep") if name in options}
+    data = {"data_config": "calibration"} if options["rounds"] else {}
+    return {"type": "MergedAdapter", "adapter": _path(inputs["adapter"]), **kept, **data}
+
+
+def _lora(step: dict, model_config: Config | None, dtype: str) -> Config:
+    options = step["options"]
     return {
         "type": "LoRAWithEvents",
         "r": options["rank"],
@@ -112,33 +140,11 @@ def _lora(options: Config, model_config: Config | None, dtype: str) -> Config:
         "lora_dropout": options["dropout"],
         "target_modules": _targets(options, model_config),
         "torch_dtype": dtype if options["dtype"] == "auto" else options["dtype"],
-        "device_map": None,
         "seed": options["seed"],
         "train_data_config": "train",
-        "training_args": _training(options),
-    }
-
-
-def _training(options: Config) -> Config:
-    """As on a machine without GPU, which the build image is made for."""
-    return {
-        "learning_rate": options["learning_rate"],
-        "lr_scheduler_type": options["scheduler"],
-        "warmup_steps": options["warmup_ratio"],
-        "num_train_epochs": options["epochs"],
-        "max_steps": options["max_steps"] or -1,
-        "per_device_train_batch_size": options["batch_size"],
-        "gradient_accumulation_steps": options["gradient_accumulation"],
-        "seed": options["seed"],
-        "gradient_checkpointing": False,
-        "use_cpu": True,
-        "dataloader_pin_memory": False,
-        "train_sampling_strategy": "group_by_length",
-        "remove_unused_columns": False,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "disable_tqdm": True,
+        "training": {name: options[name] for name in TRAINING},
+        "scratch": f"steps/{step['name']}/training",
+        **({"eval_data_config": "held_out"} if "held_out" in step["inputs"] else {}),
     }
 
 
@@ -151,35 +157,26 @@ def _targets(options: Config, model_config: Config | None) -> Any:
 def _export(options: Config, model_config: Config | None, is_on_grid: bool) -> Config:
     precision, provider = options["precision"], options["provider"]
     passes: Config = {"build": {"type": "ModelBuilder", "precision": precision}}
-    if precision == "int4":
-        passes["build"] |= {
-            "int4_block_size": options["block_size"],
-            "int4_is_symmetric": options["symmetric"],
-            "int4_algo_config": _algorithm(options, model_config, is_on_grid),
-            "int4_accuracy_level": INT8_ACTIVATIONS if provider == "cpu" else 2,
-        }
-    if precision == "int8":
-        passes["build"]["precision"] = "fp32"  # the builder itself knows no int8
-        passes["round"] = {
-            "type": "BlockRounding", "bits": 8, "block_size": options["block_size"],
-            "is_symmetric": False, "accuracy_level": INT8_ACTIVATIONS, "nodes_to_exclude": ["/model/embed_tokens/Gather"],
-            "save_as_external_data": True, "external_data_name": "model.onnx.data",
-        }  # fmt: skip
-    if precision in ("int4", "int8") and (model_config is None or model_config.get("tie_word_embeddings")):
-        passes["share"] = {"type": "SharedEmbedding"} | ({} if model_config else {"only": "where the embedding is tied; " + UNKNOWN})
+    if precision in ("int4", "int8"):
+        passes["build"] = _rounding_builder(options, precision, provider, is_on_grid)
+        if model_config is None or model_config.get("tie_word_embeddings"):
+            passes["share"] = {"type": "SharedEmbedding"} | ({} if model_config else {"only": "where the embedding is tied; " + UNKNOWN})
+    if options.get("adapters") == "merged":
+        return passes
     passes["adapters"] = {"type": "LoraInputs", "layout": _layout(options, model_config)}
     return passes
 
 
-def _algorithm(options: Config, model_config: Config | None, is_on_grid: bool) -> str:
-    if options["symmetric"]:
-        return "default"
-    if model_config is None:
-        return UNKNOWN
-    widths = _widths(model_config)
-    if any(-(-widths[name] // options["block_size"]) % 2 for name in ("hidden", "queries", "middle")):
-        return "default"
-    return ("rtn" if is_on_grid else "k_quant") + ("_last" if options["lm_head"] == "int8" else "")
+def _rounding_builder(options: Config, precision: str, provider: str, is_on_grid: bool) -> Config:
+    """To the builder itself 8 bits are a kind of int4; which projection gets how many is ours."""
+    head = options["lm_head"] if precision == "int4" else "int8"
+    rounding = {
+        "bits": BITS[precision], "head_bits": BITS[head], "group_size": options["block_size"], "symmetric": options["symmetric"],
+        "is_searched": not is_on_grid, "accuracy_level": ACTIVATIONS[provider],
+        "int8": options.get("int8", []), "keep": options.get("keep", []),
+    }  # fmt: skip
+    float_head = {"int4_nodes_to_exclude": ["/lm_head/MatMul"]} if head == "float" else {}
+    return {"type": "RoundingBuilder", "precision": "int4", "rounding": rounding, **float_head}
 
 
 def _widths(config: Config) -> dict[str, int]:

@@ -32,6 +32,8 @@ def why_not_delete(row: Row) -> str:
 def why_not_package(row: Row) -> str:
     if row.kind != "build":
         return f"It is a {row.kind} run; builds are packaged."
+    if row.is_comparison:
+        return "It is a comparison; there is nothing in it to package."
     return "" if row.status == "finished" else f"Its build is {row.status}; only a finished one can be packaged."
 
 

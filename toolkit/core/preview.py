@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from toolkit.core import device as devices
 from toolkit.core.basemodel import model_here
 from toolkit.core.builds import Prepared, contents_of, forecast, report_of
 from toolkit.core.dataset import DatasetReport
@@ -15,6 +14,7 @@ from toolkit.core.forecast import Forecast, look_ahead
 from toolkit.core.modelcheck import ModelFacts, check_model
 from toolkit.core.olive_config import olive_configs
 from toolkit.core.plan import build_steps
+from toolkit.core.precision import chosen_devices
 from toolkit.core.recipe import Recipe
 from toolkit.core.tokens import TokenCounter, token_counter
 from toolkit.core.workbench import Workbench
@@ -98,9 +98,9 @@ def olive_of(bench: Workbench, recipe: Recipe) -> dict[str, dict]:
     """The Olive configuration of each step of a recipe that runs Olive.
 
     Raises:
-        RecipeError: it names an unknown device.
+        RecipeError: it names an unknown device, or a precision that the device has not.
     """
-    chosen = [devices.find(bench.settings.devices, name) for name in recipe.devices]
+    chosen = chosen_devices(bench.settings.devices, recipe)
     model = model_here(bench.settings.models, recipe.model)
     steps = build_steps(recipe, chosen, model or Path(recipe.model.source), Path("data"))
     return olive_configs(steps, _model_config(model) if model else None)
@@ -164,7 +164,7 @@ def _plan(
     bench: Workbench, recipe: Recipe, facts: ModelFacts | None, contents: dict[str, str], problems: list[ToolkitError]
 ) -> Forecast | None:
     try:
-        chosen = [devices.find(bench.settings.devices, name) for name in recipe.devices]
+        chosen = chosen_devices(bench.settings.devices, recipe)
     except ToolkitError as exc:
         problems.append(exc)
         return None

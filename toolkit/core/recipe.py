@@ -15,6 +15,10 @@ from toolkit.errors import RecipeError
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
 SAMPLE_MODEL = "sample:smollm2-135m-instruct"
+EXPORT_PARTS = (
+    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj", "first_layer", "last_layer",
+)  # fmt: skip
+"""Parts of a decoder that an int4 export may keep in more bits."""
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
 
 
@@ -79,17 +83,22 @@ class Data(Part):
 
 
 class Quantize(Part):
-    algorithm: Literal["awq", "rtn", "none"] = Field(
-        "awq", description="awq: scales chosen by what the model computes; rtn: plain rounding; none: weights stay as they are."
+    algorithm: Literal["awq", "gptq", "rtn", "none"] = Field(
+        "awq",
+        description="awq: scales chosen by what the model computes; gptq: each rounding is made good by the weights after it; "
+        "rtn: plain rounding; none: weights stay as they are until the export.",
     )
     bits: Literal[4] = Field(4, description="Bits of a weight.")
     group_size: Literal[16, 32, 64, 128] = Field(32, description="Weights that share one scale; the exporter's block size.")
     symmetric: bool = Field(False, description="No zero points: a little smaller, a little less exact.")
     calibration: Paths = Field(
-        (), description="Text (.txt) or rows (.jsonl) that awq measures activations on; empty: the first adapter's rows."
+        (), description="Text (.txt) or rows (.jsonl) that awq and gptq measure activations on; empty: the first adapter's rows alone."
     )
-    calibration_tokens: int = Field(3072, ge=256, le=1_000_000, description="Tokens of that text which are looked at.")
-    sequence_length: int = Field(128, ge=16, le=8192, description="Tokens of it that are looked at together.")
+    calibration_own: float = Field(
+        0.0, ge=0, le=1, description="Share of the calibration text that is the first adapter's rows, the files being the rest."
+    )
+    calibration_samples: int = Field(24, ge=4, le=10_000, description="Sequences of that text which are looked at.")
+    sequence_length: int = Field(128, ge=16, le=8192, description="Tokens of a sequence.")
 
 
 class Finetune(Part):
@@ -102,8 +111,15 @@ class Finetune(Part):
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises to its largest.")
     epochs: float = Field(3.0, gt=0, le=1000, description="How often training goes through all rows.")
     max_steps: int = Field(0, ge=0, description="Stop after so many steps; 0: by epochs.")
-    batch_size: int = Field(16, ge=1, le=4096, description="Rows of a training step that are in memory together.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Rows of a batch.")
     gradient_accumulation: int = Field(1, ge=1, le=4096, description="Batches that make one training step.")
+    micro_batch: int = Field(0, ge=0, le=4096, description="Rows in memory together; 0: as many as fit. What is learnt is the same.")
+    rows: Literal["separate", "packed"] = Field(
+        "separate",
+        description="separate: padded beside each other; packed: end to end, each seeing itself alone. What is learnt is the same.",
+    )
+    patience: int = Field(0, ge=0, le=1000, description="Early stop: looks at held-out rows without a lower loss; 0: no early stop.")
+    evaluate_every: int = Field(0, ge=0, description="Steps between looks at held-out rows; 0: four looks an epoch.")
     seed: int = Field(17, ge=0, le=2**31, description="The same seed, data and machine: the same adapter.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where the machine has it natively.")
 
@@ -141,14 +157,50 @@ class Adapter(Part):
 
 class Export(Part):
     precision: Literal["", "int4", "int8", "fp16", "fp32"] = Field("", description="Empty: the device's own choice.")
-    lm_head: Literal["int8", "int4"] = Field("int8", description="Precision of the output layer in an int4 export.")
+    lm_head: Literal["int8", "int4", "float"] = Field("int8", description="Precision of the output layer in an int4 export.")
+    int8: tuple[str, ...] = Field(
+        (), description="Parts that keep 8 bits in an int4 export, such as down_proj or last_layer; q, k and v lie together in the graph."
+    )
+    keep: tuple[str, ...] = Field((), description="Parts that stay in the activations' type: 16 bit on CUDA, 32 bit on a CPU.")
     context_length: int = Field(0, ge=0, le=1_000_000, description="Longest conversation in tokens; 0: the device's or the model's limit.")
+    adapters: Literal["", "switchable", "merged"] = Field(
+        "",
+        description="switchable: one graph runs every adapter, each costs some speed; merged: a graph for each, full speed, each as large "
+        "as the model. Empty: the device's own choice.",
+    )
+    keep_base: bool = Field(
+        True, description="Merged: the image also holds the model without an adapter; it is as large as one more adapter."
+    )
+
+    @field_validator("int8", "keep", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return _as_tuple(value)
+
+    @field_validator("int8", "keep")
+    @classmethod
+    def _known_parts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "lm_head" in value:
+            raise ValueError("the output layer has an option of its own, lm_head")
+        if unknown := [part for part in value if part not in EXPORT_PARTS]:
+            raise ValueError(f"unknown part '{unknown[0]}'; there are: {', '.join(EXPORT_PARTS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_make_a_difference(self) -> Export:
+        if self.int8 and self.precision not in ("", "int4") or self.keep and self.precision not in ("", "int4", "int8"):
+            raise ValueError(f"an export in {self.precision} has no parts with more bits; leave out int8 and keep, or export in int4")
+        return self
 
 
 class Evaluate(Part):
     perplexity_rows: int = Field(64, ge=1, le=100_000, description="Held-out rows whose responses are weighed.")
     fact_rows: int = Field(64, ge=0, le=100_000, description="Held-out rows whose answer must hold the row's `fact`.")
     max_new_tokens: int = Field(32, ge=1, le=4096, description="Longest answer that is waited for.")
+    general: Paths = Field(
+        (), description="Text (.txt) or rows (.jsonl) that comparisons are read on besides the held-out rows; empty: a speech of 1966."
+    )
+    general_tokens: int = Field(8192, ge=256, le=1_000_000, description="Tokens of that text which are looked at.")
 
 
 class Recipe(Part):
@@ -312,4 +364,5 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     )
     model = recipe.model.model_copy(update={"source": at(recipe.model.source)}) if recipe.model.kind == "folder" else recipe.model
     quantize = recipe.quantize.model_copy(update={"calibration": tuple(map(at, recipe.quantize.calibration))})
-    return recipe.model_copy(update={"adapters": adapters, "model": model, "quantize": quantize})
+    evaluate = recipe.evaluate.model_copy(update={"general": tuple(map(at, recipe.evaluate.general))})
+    return recipe.model_copy(update={"adapters": adapters, "model": model, "quantize": quantize, "evaluate": evaluate})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.core.compare import is_comparison, note_of
 from toolkit.core.files import folder_bytes
 from toolkit.core.outlook import Taken, taken_before
 from toolkit.core.run import Run, RunState
@@ -55,6 +56,8 @@ class Backdrop:
     input_bytes: Mapping[str, int] = field(default_factory=dict)
     """Step -> size of the folder or file it starts from, where that is no other step's."""
     taken: Taken = field(default_factory=dict)
+    note: str = ""
+    """What to know when reading what it measured."""
 
     @property
     def options(self) -> Mapping:
@@ -71,7 +74,8 @@ def backdrop(bench: Workbench, run: Run) -> Backdrop:
     steps = {step["name"]: step for step in run.request["steps"]}
     recipe = run.request["recipe"].get("name", "")
     sizes = {name: folder_size(Path(path)) for name, step in steps.items() if (path := _shrunk(step).get("path"))}
-    return Backdrop(run.kind, recipe, steps, {name: size for name, size in sizes.items() if size}, taken_before(_earlier(bench, run)))
+    note = note_of(run.request["recipe"]) if is_comparison(steps.values()) else ""
+    return Backdrop(run.kind, recipe, steps, {name: size for name, size in sizes.items() if size}, taken_before(_earlier(bench, run)), note)
 
 
 def _earlier(bench: Workbench, run: Run) -> list[tuple[str, RunState]]:
@@ -137,5 +141,7 @@ def release_of(state: RunState) -> str:
 
 
 def devices_of(build: Run) -> list[str]:
-    """The devices that a finished build has made something for."""
-    return [step["options"]["device"] for step in build.request["steps"] if step["kind"] == "export"]
+    """The devices that a finished build has made something for; none where it was a comparison, which makes no adapters."""
+    if is_comparison(build.request["steps"]):
+        return []
+    return list(dict.fromkeys(step["options"]["device"] for step in build.request["steps"] if step["kind"] == "export"))

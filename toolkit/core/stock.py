@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from toolkit.core import lifecycle, packaging
+from toolkit.core import content, lifecycle, packaging
 from toolkit.core.engine import LABEL, Image
 from toolkit.core.files import folder_bytes
 from toolkit.core.image_name import is_strange, mark_of
@@ -43,6 +43,13 @@ class Packed:
     """Id of the runtime image below it."""
     is_strange: bool = False
     """Another home made it, on the same engine."""
+    has_base: bool = True
+    """It answers without an adapter too."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Whom one can talk to: adapters, and the base as an empty name."""
+        return (*([""] if self.has_base else []), *self.adapters)
 
     @property
     def is_folder(self) -> bool:
@@ -116,7 +123,9 @@ def _packaging(folder: Path, size: int, changed: int) -> _Packaging | None:
 
 def _packed(image: Image, made: Sequence[_Packaging], mark: str) -> Packed:
     own = [packaging for packaging in made if packaging.image == image.id]
-    marks = {key: image.labels.get(f"{LABEL}.{key}", "") for key in ("device", "recipe", "adapters", "run", "recipe.sha256", "runtime")}
+    marks = {
+        key: image.labels.get(f"{LABEL}.{key}", "") for key in ("device", "recipe", "adapters", "run", "recipe.sha256", "runtime", "base")
+    }
     names = sorted(image.tags, key=lambda tag: not tag.startswith("edge-toolkit/"))
     return Packed(
         reference=names[0] if names else image.id,
@@ -133,22 +142,24 @@ def _packed(image: Image, made: Sequence[_Packaging], mark: str) -> Packed:
         recipe_sha256=marks["recipe.sha256"],
         runtime=marks["runtime"],
         is_strange=is_strange(image, mark, bool(own)),
+        has_base=marks["base"] != "no",
     )
 
 
 def _folder(packaging_: _Packaging) -> Packed:
     run = packaging_.run
-    content = packaging.content_folder(run)
+    folder = packaging.content_folder(run)
     return Packed(
         reference=run.id,
         device=run.request["steps"][0]["options"]["device"],
         recipe=run.request["recipe"]["name"],
-        adapters=tuple(sorted(path.stem for path in (content / "adapters").glob("*.onnx_adapter"))),
-        bytes=folder_bytes(content),
+        adapters=tuple(sorted(content.adapters_in(folder))),
+        bytes=folder_bytes(folder),
         identity="",
         build=packaging_.build,
         runs=(run.id,),
         made_at=packaging_.made_at,
+        has_base=content.has_base(content.read_config(folder)),
     )
 
 

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.core import device, exporting, lifecycle, packaging, publishing, reference
+from toolkit.core import content, device, exporting, lifecycle, packaging, publishing, reference
+from toolkit.core.compare import is_comparison
 from toolkit.core.engine import LABEL, ChatHost, Image
 from toolkit.core.image_name import image_name, mark_of, owners
 from toolkit.core.run import Run, new_run
@@ -49,6 +50,8 @@ class ChatTarget:
     """Prompt and answer together, in tokens; 0: unknown."""
     needed_mb: int = 0
     """Memory it needs at full length, by its files; 0: unknown."""
+    has_base: bool = True
+    """It answers without an adapter too."""
 
     def start(self, limits: Limits | None = None, port: int = 0) -> Serving:
         """Start its server, hardened; it is not ready yet."""
@@ -59,8 +62,10 @@ class ChatTarget:
         return serving(self.host, self.served, limits or self.limits, self.needed_mb, port)
 
     def check_adapter(self, adapter: str, models: list[str]) -> None:
-        """Raises ChatError where the adapter is not among the served models."""
+        """Raises ChatError where the adapter, or the base where none is named, is not among the served models."""
         known = [model.partition(":")[2] for model in models if ":" in model]
+        if not adapter and not self.has_base:
+            raise ChatError(f"{self.name} has no model without an adapter.", f"Name one of its adapters: {', '.join(known)}.")
         if adapter and adapter not in known:
             raise ChatError(f"There is no adapter '{adapter}' in {self.name}.", f"It has: {', '.join(known) or 'none'}.")
 
@@ -70,8 +75,10 @@ def start_package(bench: Workbench, build: Run, device_name: str, memory_mb: int
 
     Raises:
         RecipeError: unknown device.
-        RunError: the build is not finished, or made nothing for the device.
+        RunError: the build is not finished, made nothing for the device, or is a comparison.
     """
+    if is_comparison(build.request["steps"]):
+        raise RunError(f"Run {build.id} is a comparison: there is nothing in it to package.", "Build the recipe with `edge run`.")
     chosen = device.find(bench.settings.devices, device_name)
     engine = _package_engine(bench)
     recipe = build.request["recipe"]["name"]
@@ -168,18 +175,20 @@ def _image_target(bench: Workbench, name: str) -> ChatTarget:
     made_for = image.labels.get(f"{LABEL}.device", "")
     adapters = tuple(filter(None, image.labels.get(f"{LABEL}.adapters", "").split(",")))
     numbers = [int(image.labels.get(f"{LABEL}.{key}") or 0) for key in ("max_length", "memory_mb")]
-    return ChatTarget(engine, name, image.id, _limits(bench, made_for), made_for, adapters, *numbers)
+    has_base = image.labels.get(f"{LABEL}.base", "") != "no"
+    return ChatTarget(engine, name, image.id, _limits(bench, made_for), made_for, adapters, *numbers, has_base)
 
 
 def _local_target(bench: Workbench, package: Run) -> ChatTarget:
     """A plain process of this machine: no limits are set on it."""
-    content = packaging.content_folder(package)
+    folder = packaging.content_folder(package)
     try:
-        config = json.loads((content / "device.json").read_text("utf-8"))
+        config = json.loads((folder / "device.json").read_text("utf-8"))
     except (OSError, ValueError) as exc:
-        raise ChatError(f"The packaged folder {content} cannot be read: {exc}.", "`edge package` its build again.") from exc
+        raise ChatError(f"The packaged folder {folder} cannot be read: {exc}.", "`edge package` its build again.") from exc
     numbers = [int(config.get(key, 0)) for key in ("max_length", "memory_mb")]
-    return ChatTarget(bench.local_chat(), package.id, str(content), Limits(), config["device"], tuple(config["adapters"]), *numbers)
+    told = (config["device"], tuple(sorted(config["adapters"])), *numbers, content.has_base(config))
+    return ChatTarget(bench.local_chat(), package.id, str(folder), Limits(), *told)
 
 
 def _limits(bench: Workbench, name: str) -> Limits:

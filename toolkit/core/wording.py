@@ -20,7 +20,7 @@ def facts_of(step: StepState, now: float) -> str:
     left = seconds_left(step, now)
     if left is not None:
         parts.append(f"ETA {as_duration(left)}")
-    parts += [f"{name} {value:.4g}" for name, value in step.metrics.items() if name in ("loss", "learning_rate")]
+    parts += [f"{name} {value:.4g}" for name, value in step.metrics.items() if name in ("loss", "held_out_loss", "learning_rate")]
     if step.message:
         parts.append(step.message[:60])
     return "  ".join(parts)

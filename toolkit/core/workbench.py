@@ -9,6 +9,7 @@ from pathlib import Path
 
 from toolkit.core.engine import BuildEngine, ChatHost, ImageEngine
 from toolkit.core.files import Disk, disk_of
+from toolkit.core.flavour import Choice
 from toolkit.core.machine import Sampler
 from toolkit.core.run import Run, all_runs, find_run
 from toolkit.settings import Settings
@@ -28,6 +29,10 @@ class Workbench:
     local_chat: Callable[[], ChatHost]
     fetch_asset: Callable[[str, str, Callable[[str], None]], None]
     """Fetch an `azureml://` model asset into a folder, and say how far it is."""
+    flavour: Callable[[], Choice] = lambda: Choice("cpu", "the only one here")
+    """What builds in images compute with on this machine.
+
+    Raises EngineError where what was chosen cannot run here."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch; ages and estimates are told by it."""
 

@@ -15,6 +15,15 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-NEED_OLIVE = ["test_awq.py", "test_lora_inputs.py", "test_finetune.py"]
+NEED_OLIVE = [
+    "test_awq.py",
+    "test_awq_quality.py",
+    "test_architectures.py",
+    "test_lora_inputs.py",
+    "test_finetune.py",
+    "test_merge.py",
+    "test_accelerator.py",
+    "test_graph_operators.py",
+]
 
 collect_ignore = [] if importlib.util.find_spec("olive") else NEED_OLIVE

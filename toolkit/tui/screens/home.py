@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
-from toolkit.core.doctor import CHECKS, Check, counted, examine, in_order, worst
+from toolkit.core.doctor import PASSING, Check, counted, examine, in_order, worst
 from toolkit.core.listing import Roster, Row, fits
 from toolkit.core.possible import image_of, why_not_chat, why_not_delete, why_not_package, why_not_publish, why_not_resume, why_not_stop
 from toolkit.core.workbench import Workbench
@@ -65,7 +65,7 @@ class HomeScreen(RunActions, EdgeScreen):
     table = query_one(RunTable)
     filter = query_one("#filter", Input)
 
-    def __init__(self, bench: Workbench, checks: Sequence[Check] = CHECKS) -> None:
+    def __init__(self, bench: Workbench, checks: Sequence[Check] = PASSING) -> None:
         super().__init__(bench)
         self._checks = checks
         self._roster = Roster(bench)

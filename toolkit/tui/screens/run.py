@@ -16,6 +16,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from toolkit.core import results
+from toolkit.core.compare import is_comparison, weighed
 from toolkit.core.explain import explain
 from toolkit.core.logfile import log_path, plain
 from toolkit.core.outlook import outlook
@@ -237,6 +238,8 @@ class RunScreen(RunNext):
             self.query_one("#result-room").set_class(bool(told), "-told")
 
     def _result(self, state: RunState) -> Content:
+        if self.known.kind == "build" and is_comparison(self.known.steps.values()):
+            return run_result.comparison(weighed(self.known.steps, state), self.known.note)
         if self.known.kind == "build":
             return run_result.measurements(results.measured(self.known, state))
         if self.known.kind == "package":

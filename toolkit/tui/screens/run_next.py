@@ -9,6 +9,7 @@ from textual.binding import Binding
 from textual.message import Message
 
 from toolkit.core import possible
+from toolkit.core.compare import is_comparing
 from toolkit.core.listing import Row, listed
 from toolkit.core.watch import Picture
 from toolkit.core.workbench import Workbench
@@ -49,7 +50,16 @@ class RunNext(RunActions):
     def row(self) -> Row:
         """The run as lists know it."""
         state = self.picture.state
-        return Row(self.run_id, state.kind, state.status, "", "", state.requested_at or 0.0, image=self.way_on.image)
+        return Row(
+            self.run_id,
+            state.kind,
+            state.status,
+            "",
+            "",
+            state.requested_at or 0.0,
+            image=self.way_on.image,
+            is_comparison=is_comparing(state),
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         row = self.row()

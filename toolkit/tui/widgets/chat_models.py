@@ -33,8 +33,8 @@ class ModelList(OptionList):
     def show(self, rows: Sequence[Packed], first: str = "") -> None:
         """List these anew, in their order; `first` goes before all."""
         rows = sorted(rows, key=lambda row: row.reference != first)
-        self._offers = [Wanted(row.reference, adapter) for row in rows for adapter in ("", *row.adapters)]
-        options = [Option(_line(row, adapter)) for row in rows for adapter in ("", *row.adapters)]
+        self._offers = [Wanted(row.reference, adapter) for row in rows for adapter in row.models]
+        options = [Option(_line(row, adapter)) for row in rows for adapter in row.models]
         self.clear_options()
         self.add_options(options)
         if options:

@@ -60,8 +60,10 @@ class RunPlots(Vertical, can_focus=True):
         others = f" ({steps.index(step) + 1} of {len(steps)}, ←→)" if len(steps) > 1 else ""
         self.loss.border_title = f"{step}{others}"
         rate = self._curves.get((step, "learning_rate"), Curve())
+        held_out = self._curves.get((step, "held_out_loss"))
         lines = (
             Line("loss", self._curves[step, "loss"]),
+            *([Line("held-out loss", held_out, "■", "$success")] if held_out else []),
             Line("learning rate", rate, "•", "$accent", is_right=True, figure="{:.1e}".format),
         )
         self.loss.show(lines, "{:g}".format, " steps")

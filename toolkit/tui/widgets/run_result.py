@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from toolkit.core.compare import Weighed, texts_of
 from toolkit.core.files import as_size
 from toolkit.core.results import Answer, Backdrop, Measured
 from toolkit.core.run import RunState
@@ -30,6 +31,24 @@ def measurements(rows: Sequence[Measured]) -> Content:
         text = f"  {harmless_line(row.model):<{width}}  {perplexity:>10}  {facts:>6}"
         lines.append(Content.styled(text, "$success" if row.model.startswith("with ") else ""))
     return Content("\n").join(lines)
+
+
+def comparison(rows: Sequence[Weighed], note: str) -> Content:
+    """Size, perplexity and speed of each choice that was compared."""
+    if not rows:
+        return Content("")
+    texts = texts_of(rows)
+    width = max(len("perplexity of"), *(len(harmless_line(row.choice)) for row in rows))
+    columns = [max(len(harmless_line(text)), 8) for text in texts]
+    names = "  ".join(f"{harmless_line(text):>{column}}" for text, column in zip(texts, columns, strict=True))
+    lines = [Content.styled(f"  {'perplexity of':<{width}}  {names}       size  tokens/s", "dim")]
+    for row in rows:
+        figures = [f"{row.perplexity[text]:.2f}" if text in row.perplexity else "-" for text in texts]
+        shown = "  ".join(f"{figure:>{column}}" for figure, column in zip(figures, columns, strict=True))
+        speed = f"{row.tokens_per_second:.0f}" if row.tokens_per_second else "-"
+        size = as_size(row.bytes) if row.bytes else "-"
+        lines.append(Content(f"  {harmless_line(row.choice):<{width}}  {shown}  {size:>9}  {speed:>8}"))
+    return Content("\n").join([*lines, *([Content.styled(note, "dim")] if note else [])])
 
 
 def answers(question: str, told: Sequence[Answer]) -> Content:

@@ -1,9 +1,0 @@
-KNOWN_MODEL_TYPES = ("llama", "phi3")
-
-
-class UnknownDecoder(Exception):
-    pass
-
-
-def check_known(config):
-    return None

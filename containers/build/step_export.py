@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from graph_library import lay_beside, library_for, uses_operators
 from lora_layout import as_plain, layout
 from part_names import KNOWN
 from step_finetune import targets_of
@@ -75,25 +76,16 @@ def passes_of(step: Step, config: dict, provider: str, precision: str) -> dict[s
         passes["build"] |= rounding_options(step, provider, precision)
         if config.get("tie_word_embeddings"):
             passes["share"] = {"type": "SharedEmbedding"}
-    operators_for = provider if operators(step) else ""
     projections = {} if is_merged(step) else as_plain(layout(config, targets_of(step, config["model_type"])))
-    if projections or operators_for == "cuda":
-        passes["adapters"] = {"type": "LoraInputs", "layout": projections, "operators_for": operators_for}
+    if projections or provider == "cuda":
+        platform = step.option("platform", "linux/amd64")
+        passes["adapters"] = {"type": "LoraInputs", "layout": projections, "platform": platform, "provider": provider}
     return passes
-
-
-def operators(step: Step) -> Path | None:
-    """The library of our own graph operators, where there is one for the device."""
-    from passes.graph_operators import library_for
-
-    return library_for(step.option("platform", "linux/amd64"))
 
 
 def settle_operators(step: Step, provider: str) -> None:
     """Lay the library of our operators beside a graph that has some; let CUDA replay the graph of a token as a whole."""
-    from passes.graph_operators import lay_beside, uses_operators
-
-    library = operators(step)
+    library = library_for(step.option("platform", "linux/amd64"))
     if library and uses_operators(step.out / "model.onnx"):
         lay_beside(library, step.out)
     if provider == "cuda":

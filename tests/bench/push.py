@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.counting_proxy import CountingProxy
 from tests.bench.measure import Finding, Options, Skipped
-from tests.bench.synthetic import ADAPTERS, adapter_file, engine_and_base, finished_build, write_manifest, write_random
+from tests.bench.synthetic import ADAPTERS, adapter_file, engine_and_base, finished_build, write_adapter, write_manifest
 from tests.services.fixtures import Registry, free_port, state
 from toolkit import settings as settings_module
 from toolkit.core import packaging, publishing, reference
@@ -95,7 +95,7 @@ def _three_pushes(place: Place, tags: list[str]) -> tuple[Moved, Moved, Moved]:
     build = finished_build(place.bench.settings.runs, MODEL_BYTES, ADAPTER_BYTES)
     first = _pushed(place, build, "1", tags)
     again = _pushed(place, build, "2", tags)
-    write_random(adapter_file(build, ADAPTERS[0]), ADAPTER_BYTES)
+    write_adapter(adapter_file(build, ADAPTERS[0]), ADAPTER_BYTES)
     write_manifest(build)
     return first, again, _pushed(place, build, "3", tags)
 

@@ -6,6 +6,9 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
+from tests import exported
 from tests.bench.measure import Skipped
 from tests.services.fixtures import state
 from toolkit.core import packaging
@@ -50,10 +53,19 @@ def finished_build(runs: Path, model_bytes: int, adapter_bytes: int) -> Run:
     model = run.folder / "steps" / f"export-{DEVICE}" / "out"
     write_random(model / "model.onnx.data", model_bytes)
     (model / "genai_config.json").write_text(json.dumps({"model": {"context_length": 2048}}))
+    exported.graph(model / "model.onnx", {"input_ids": ("batch", "length"), exported.ADAPTER_INPUT: (8, "rank")})
     for name in ADAPTERS:
-        write_random(adapter_file(run, name), adapter_bytes)
+        write_adapter(adapter_file(run, name), adapter_bytes)
     write_manifest(run)
     return run
+
+
+def write_adapter(path: Path, size: int) -> None:
+    """An adapter that fits the graph, of about that many bytes; another one each time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # never write through a hard link
+    values = np.random.default_rng().standard_normal((8, size // 32), dtype=np.float32)
+    exported.adapter(path, {exported.ADAPTER_INPUT: values})
 
 
 def adapter_file(build: Run, name: str) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import exported
 from toolkit.core.images import SHARED
 from toolkit.core.run import Run, all_runs, find_run
 
@@ -148,6 +149,7 @@ def make_program(folder: Path) -> Path:
     for kind in KINDS:
         shutil.copyfile(Path(__file__).with_name("stub_step.py"), build / f"step_{kind}.py")
     (build / "script.json").write_text("{}")
+    exported.pair(build / "exported")
     return containers
 
 

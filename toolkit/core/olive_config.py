@@ -161,9 +161,10 @@ def _export(options: Config, model_config: Config | None, is_on_grid: bool) -> C
         passes["build"] = _rounding_builder(options, precision, provider, is_on_grid)
         if model_config is None or model_config.get("tie_word_embeddings"):
             passes["share"] = {"type": "SharedEmbedding"} | ({} if model_config else {"only": "where the embedding is tied; " + UNKNOWN})
-    if options.get("adapters") == "merged":
-        return passes
-    passes["adapters"] = {"type": "LoraInputs", "layout": _layout(options, model_config)}
+    is_merged = options.get("adapters") == "merged"
+    if not is_merged or provider == "cuda":
+        layout = {} if is_merged else _layout(options, model_config)
+        passes["adapters"] = {"type": "LoraInputs", "layout": layout, "platform": options["platform"], "provider": provider}
     return passes
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from graph_library import library_for
 from lora_layout import METADATA_KEY, as_plain, from_plain, input_name
 from olive.model import ONNXModelHandler
 from olive.model.utils import resolve_onnx_path
@@ -35,14 +36,16 @@ class LoraInputs(Pass):
     def _default_config(cls, accelerator_spec) -> dict[str, PassConfigParam]:
         return {
             "layout": PassConfigParam(type_=dict, required=True, description="Projections and what is behind them; none: no branches."),
-            "operators_for": PassConfigParam(type_=str, default_value="", description="Provider to use our operators for; empty: do not."),
+            "platform": PassConfigParam(type_=str, default_value="", description="The device's; our operators are used where they fit it."),
+            "provider": PassConfigParam(type_=str, default_value="cpu", description="cpu or cuda."),
         }
 
     def _run_for_config(self, model: ONNXModelHandler, config, output_model_path: str) -> ONNXModelHandler:
         graph_model = model.load_ir_model()
+        operators_for = config.provider if library_for(config.platform) else ""
         if config.layout:
-            insert_lora_inputs(graph_model, config.layout, config.operators_for)
-        if config.operators_for == "cuda" and graph_operators.fuse_silu(graph_model.graph):
+            insert_lora_inputs(graph_model, config.layout, operators_for)
+        if operators_for == "cuda" and graph_operators.fuse_silu(graph_model.graph):
             graph_operators.declare(graph_model)
         path = resolve_onnx_path(output_model_path, Path(model.model_path).name)
         return ir_model_to_olive_model(graph_model, path, {"save_as_external_data": True, "external_data_name": DATA_FILE})

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import model_builder
 from step_io import StepError
@@ -66,12 +70,34 @@ def run_olive(
             "no_artifacts": True,
             "log_severity_level": 1,
         }
-        output = run_workflow(config, package_config=_package_config(), tempdir=work)
+        with _no_needless_reading():
+            output = run_workflow(config, package_config=_package_config(), tempdir=work)
         if isinstance(last_words.cause, StepError):
             raise last_words.cause
         if output is None or not output.has_output_model():
             raise StepError(last_words.text or "Olive ended without a model.", "The whole story is in the step's log.")
     return Path(output.get_best_candidate().model_path)
+
+
+@contextmanager
+def _no_needless_reading() -> Iterator[None]:
+    """Olive hashes every file of the model for a cache that we drop, and copies what it made out of there: gigabytes, twice."""
+    from cache import link_or_copy
+    from olive import resource_path
+    from olive.model.config.model_config import ModelConfig
+
+    def linked(source: str, target: str) -> str:
+        link_or_copy(Path(source), Path(target))
+        return target
+
+    def linked_folder(source, target, ignore=None, **options) -> None:
+        shutil.copytree(source, target, ignore=ignore, copy_function=linked, **options)
+
+    with (
+        patch.object(ModelConfig, "get_model_identifier", lambda _self: "the input"),
+        patch.object(resource_path, "copy_dir", linked_folder),
+    ):
+        yield
 
 
 def _accelerator(provider: str) -> dict[str, Any]:

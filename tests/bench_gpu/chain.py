@@ -40,6 +40,7 @@ targets = ["qkv_proj", "o_proj"]
 learning_rate = 1e-4
 max_steps = 100
 batch_size = 1
+[export]
 [[adapters]]
 name = "first"
 train = "{data}/first.train.jsonl"

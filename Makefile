@@ -6,7 +6,7 @@ FLAVOUR ?= cpu
 GRAPH_OPS = $(wildcard containers/graph_ops/*)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench look screens env build-env
+.PHONY: demo test check bench bench-gpu look screens env build-env
 
 demo: env
 	@.venv/bin/python -c "from toolkit.docker_engine import connect; connect(5)" 2>/dev/null || $(MAKE) --no-print-directory build-env
@@ -25,6 +25,13 @@ check: env
 bench: env build-env
 	@bash tests/services/up.sh
 	.venv/bin/python -m tests.bench
+
+# On a machine with a GPU: FLAVOUR=cuda12 for an older driver. WORK wants 60 GB.
+bench-gpu: FLAVOUR = cuda13
+bench-gpu: WORK = $(or $(TMPDIR),/tmp)/edge-bench-gpu
+bench-gpu:
+	$(MAKE) build-env FLAVOUR=$(FLAVOUR)
+	.venv-build-$(FLAVOUR)/bin/python -m tests.bench_gpu $(WORK) --device gpu-$(FLAVOUR)
 
 # The pictures that the tests hold against: look at each before keeping it.
 look: env

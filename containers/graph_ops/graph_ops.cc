@@ -225,18 +225,22 @@ struct OnCard {
 };
 
 // What kernels of one stream write down between their two halves. Kernels of a stream follow each other, so they share it.
+// What serves one row is of one size for good: captured graphs hold its address. What serves prompts grows, for no prompt is captured.
 struct Scratch {
-  DeviceBuffer sums, met;
+  DeviceBuffer of_one, of_many, met;
 
-  OrtStatus* prepare(int64_t slices, int rank) {
-    if (!met.at) {
-      RETURN_IF_FAILED(met.hold(sizeof(uint64_t)));
-      const uint64_t nobody = 0;
-      if (int code = Driver::get().cuMemcpyHtoD(met.at, &nobody, sizeof nobody)) return failure("LoraAdd: " + Driver::get().name_of(code));
-    }
-    return sums.hold(sizeof(float) * std::max<int64_t>(slices, kMostBlocks) * rank);
+  OrtStatus* prepare_one(unsigned blocks) {
+    if (met.at) return nullptr;
+    RETURN_IF_FAILED(of_one.hold(sizeof(float) * blocks * kMostRank));
+    RETURN_IF_FAILED(met.hold(sizeof(uint64_t)));
+    const uint64_t nobody = 0;
+    const int code = Driver::get().cuMemcpyHtoD(met.at, &nobody, sizeof nobody);
+    return code ? failure("LoraAdd: " + Driver::get().name_of(code)) : nullptr;
   }
+  OrtStatus* prepare_many(int64_t slices, int rank) { return of_many.hold(sizeof(float) * slices * rank); }
 };
+
+unsigned blocks_for(int64_t outputs) { return std::max<unsigned>(kFewestBlocks, (outputs / 2 + kThreads - 1) / kThreads); }
 
 struct LoraCuda {
   std::mutex mutex;
@@ -281,7 +285,8 @@ struct LoraCuda {
 
   OrtStatus* launch(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, void* stream) {
     Scratch& scratch = scratches[stream];
-    RETURN_IF_FAILED(scratch.prepare(in.plain.rows() * kSlices, card.rank));
+    RETURN_IF_FAILED(scratch.prepare_one(blocks_for(in.plain.last())));  // with the prompt already: nothing is allocated while a graph is captured
+    if (in.plain.rows() > 1) RETURN_IF_FAILED(scratch.prepare_many(in.plain.rows() * kSlices, card.rank));
     const int code = in.plain.rows() == 1 ? launch_one(kernels, in, card, y, scratch, stream) : launch_many(kernels, in, card, y, scratch, stream);
     return code ? failure("LoraAdd: a kernel was not launched (" + Driver::get().name_of(code) + ").") : nullptr;
   }
@@ -289,17 +294,16 @@ struct LoraCuda {
   static int launch_one(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, const Scratch& scratch, void* stream) {
     int inputs = static_cast<int>(in.x.last()), outputs = static_cast<int>(in.plain.last()), rank = card.rank;
     auto x = reinterpret_cast<CUdeviceptr>(in.x.data), plain = reinterpret_cast<CUdeviceptr>(in.plain.data);
-    CUdeviceptr a = card.a, b = card.b, sums = scratch.sums.at, met = scratch.met.at;
+    CUdeviceptr a = card.a, b = card.b, sums = scratch.of_one.at, met = scratch.met.at;
     void* given[] = {&x, &plain, &a, &b, &y, &sums, &met, &inputs, &outputs, &rank};
-    const unsigned blocks = std::max(kFewestBlocks, (outputs / 2 + kThreads - 1u) / kThreads);
-    return Driver::get().cuLaunchKernel(kernels.one, blocks, 1, 1, kThreads, 1, 1, 0, stream, given, nullptr);
+    return Driver::get().cuLaunchKernel(kernels.one, blocks_for(outputs), 1, 1, kThreads, 1, 1, 0, stream, given, nullptr);
   }
 
   static int launch_many(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, const Scratch& scratch, void* stream) {
     int rows = static_cast<int>(in.plain.rows()), inputs = static_cast<int>(in.x.last()), outputs = static_cast<int>(in.plain.last());
     int rank = card.rank, length = (inputs + kSlices - 1) / kSlices, slices = (inputs + length - 1) / length;
     auto x = reinterpret_cast<CUdeviceptr>(in.x.data), plain = reinterpret_cast<CUdeviceptr>(in.plain.data);
-    CUdeviceptr a = card.a, b = card.b, sums = scratch.sums.at;
+    CUdeviceptr a = card.a, b = card.b, sums = scratch.of_many.at;
     void* down[] = {&x, &a, &sums, &inputs, &rank, &length};
     if (int code = Driver::get().cuLaunchKernel(kernels.down, slices, rows, 1, kThreads, 1, 1, 0, stream, down, nullptr)) return code;
     const unsigned wide = (outputs / 2 + kThreads - 1) / kThreads, high = (rows + kRowsTogether - 1) / kRowsTogether;

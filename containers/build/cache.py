@@ -109,7 +109,7 @@ def _sha256(path: Path) -> str:
 
 
 def pin_set() -> str:
-    """One hash of Python's version, of every installed distribution and of our graph operators: another version, another cache."""
+    """One hash of the Python version and of every installed distribution: another version, another cache."""
     installed = {f"python {sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]} {sys.platform}"}
     for entry in sys.path:
         if os.path.isdir(entry):

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 from cache import ContentHashes, source_hash
+
+
+def graph_operators() -> list[str]:
+    """The hash of the library that an export lays beside its graph; nothing where there is none."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(sys.prefix, "graph_ops").glob("*.so"))]
 
 
 class StepKeys:
@@ -30,6 +36,8 @@ class StepKeys:
             "pins": self.pins,
             "source": self._source(step["kind"]),
         }
+        if step["kind"] == "export":
+            everything["operators"] = graph_operators()
         text = json.dumps(everything, sort_keys=True, separators=(",", ":"))
         key = hashlib.sha256(text.encode()).hexdigest()[:32]
         self.known[step["name"]] = key

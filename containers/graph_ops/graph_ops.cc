@@ -1,6 +1,7 @@
 // Two graph operators for ONNX Runtime, on the CPU and on CUDA, in one library that loads where there is no CUDA as well.
 //
-//   edge.toolkit::LoraAdd(x, plain, A, B) -> plain + (x A) B      A [inputs, rank], B [rank, outputs]; rank 0 adds nothing
+//   edge.toolkit::LoraAdd(x, plain, A, B) -> plain + (x A) B      A [inputs, rank], B [rank, outputs], both fp16; rank 0 adds nothing
+//                                                                 x and plain: float on a CPU, fp16 on CUDA
 //   edge.toolkit::SiluMul(gate, up) -> gate * sigmoid(gate) * up
 //
 // Why: the three nodes that ONNX has for LoraAdd cost three small kernels each, and ONNX Runtime copies the tensors of an
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "cuda_driver.h"
+#include "lora_cpu.h"
 #include "onnxruntime/onnxruntime_c_api.h"
 
 namespace {
@@ -83,40 +85,28 @@ struct LoraInputs {
 
 // ---- CPU -----------------------------------------------------------------------------------------------------------------
 
-#if defined(__x86_64__)
-#define MANY_TARGETS __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define MANY_TARGETS
-#endif
+constexpr int64_t kPart = 256;  // outputs of a row that a thread makes at a time
 
-MANY_TARGETS void lora_row(const float* x, const float* plain, const float* a, const float* b, float* y, int64_t inputs, int64_t outputs,
-                           int64_t rank, float* t) {
-  for (int64_t j = 0; j < rank; ++j) t[j] = 0.f;
-  for (int64_t k = 0; k < inputs; ++k) {
-    const float value = x[k];
-    const float* weights = a + k * rank;
-    for (int64_t j = 0; j < rank; ++j) t[j] += value * weights[j];
-  }
-  if (y != plain) std::memcpy(y, plain, outputs * sizeof(float));
-  for (int64_t j = 0; j < rank; ++j) {
-    const float value = t[j];
-    const float* weights = b + j * outputs;
-    for (int64_t n = 0; n < outputs; ++n) y[n] += value * weights[n];
-  }
-}
-
-struct LoraRows {
-  const LoraInputs* inputs;
+// What threads share: many rows, one by each; or one row, its outputs in parts.
+struct LoraTask {
+  const LoraInputs& in;
   float* y;
+  std::vector<float> t;  // of one row
 
-  static void run(void* self, size_t row) {
-    const LoraRows& task = *static_cast<LoraRows*>(self);
-    const LoraInputs& in = *task.inputs;
-    const int64_t width = in.x.last(), outputs = in.plain.last(), rank = in.rank();
-    std::vector<float> t(rank);
-    lora_row(static_cast<const float*>(in.x.data) + row * width, static_cast<const float*>(in.plain.data) + row * outputs,
-             static_cast<const float*>(in.a.data), static_cast<const float*>(in.b.data), task.y + row * outputs, width, outputs, rank,
-             t.data());
+  LoraRow row(int64_t number, float* sums) const {
+    const int64_t width = in.x.last(), outputs = in.plain.last();
+    return {static_cast<const float*>(in.x.data) + number * width, static_cast<const float*>(in.plain.data) + number * outputs,
+            static_cast<const Half*>(in.a.data), static_cast<const Half*>(in.b.data), y + number * outputs, width, outputs, in.rank(), sums};
+  }
+  static void whole_row(void* self, size_t number) {
+    const LoraTask& task = *static_cast<LoraTask*>(self);
+    std::vector<float> sums(task.in.rank());
+    task.row(static_cast<int64_t>(number), sums.data()).run();
+  }
+  static void part_of_row(void* self, size_t number) {
+    LoraTask& task = *static_cast<LoraTask*>(self);
+    const int64_t first = static_cast<int64_t>(number) * kPart;
+    task.row(0, task.t.data()).run_up(first, std::min(first + kPart, task.in.plain.last()));
   }
 };
 
@@ -131,10 +121,11 @@ struct LoraCpu {
       if (y != in.plain.data) std::memcpy(y, in.plain.data, rows * in.plain.last() * sizeof(float));
       return nullptr;
     }
-    LoraRows task{&in, static_cast<float*>(y)};
-    if (rows > 1) return api->KernelContext_ParallelFor(context, LoraRows::run, rows, 0, &task);
-    LoraRows::run(&task, 0);
-    return nullptr;
+    LoraTask task{in, static_cast<float*>(y), std::vector<float>(in.rank())};
+    if (rows > 1) return api->KernelContext_ParallelFor(context, LoraTask::whole_row, rows, 0, &task);
+    task.row(0, task.t.data()).run_down();
+    const size_t parts = (in.plain.last() + kPart - 1) / kPart;
+    return api->KernelContext_ParallelFor(context, LoraTask::part_of_row, parts, 0, &task);
   }
 };
 
@@ -334,6 +325,10 @@ struct SiluMulCuda {
 
 // ---- what ONNX Runtime asks of an operator -----------------------------------------------------------------------------------
 
+constexpr auto kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+constexpr size_t kNone = 99;
+
 template <class Kernel>
 struct Operator : OrtCustomOp {
   const char *name, *provider;
@@ -346,7 +341,7 @@ struct Operator : OrtCustomOp {
     version = kApiVersion;
     GetName = [](const OrtCustomOp* op) { return self(op).name; };
     GetExecutionProviderType = [](const OrtCustomOp* op) { return self(op).provider; };
-    GetInputType = [](const OrtCustomOp* op, size_t) { return self(op).type; };
+    GetInputType = [](const OrtCustomOp* op, size_t at) { return at < 2 ? self(op).type : kHalf; };  // A and B have 16 bits everywhere
     GetInputTypeCount = [](const OrtCustomOp* op) { return self(op).inputs; };
     GetOutputType = [](const OrtCustomOp* op, size_t) { return self(op).type; };
     GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
@@ -385,10 +380,6 @@ struct Operator : OrtCustomOp {
     return value;
   }
 };
-
-constexpr auto kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
-constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-constexpr size_t kNone = 99;
 
 }  // namespace
 

@@ -11,6 +11,8 @@ from graph_library import DOMAIN
 
 _LORA_TYPES = {"cpu": ir.DataType.FLOAT, "cuda": ir.DataType.FLOAT16}
 """What LoraAdd computes in, by provider."""
+ADAPTER_TYPE = ir.DataType.FLOAT16
+"""What it takes adapters in."""
 
 
 def has_lora_add(provider: str, dtype: ir.DataType) -> bool:

@@ -1,8 +1,8 @@
 """Gives an exported graph inputs for LoRA adapters: y = x W + (x A) B, where A and B may be set at run time.
 
 A and B are graph inputs with a default, so the graph runs without an adapter, and any adapter fits: the rank is
-symbolic. They stay in the type of the activations, never int4, and a packed projection gets one branch, not three.
-Where our operators are at hand a branch is one node, else three.
+symbolic. They are never int4, and a packed projection gets one branch, not three. Where our operators are at hand a branch is
+one node, and A and B have 16 bits, for decode reads them all at every token; else it is three, in the type of the activations.
 """
 
 from __future__ import annotations
@@ -94,10 +94,11 @@ def _insert_branch(graph: ir.Graph, node: ir.Node, block: int, name: str, inputs
     source, plain = node.inputs[0], node.outputs[0]
     dtype = plain.dtype or source.dtype or ir.DataType.FLOAT
     rank = f"rank_{block}_{name.replace('.', '_')}"
-    down = _adapter_input(graph, input_name(block, name, "A"), [inputs, rank], dtype)
-    up = _adapter_input(graph, input_name(block, name, "B"), [rank, outputs], dtype)
-    stem = f"/model/layers.{block}/{name.replace('.', '/')}/lora"
     is_ours = graph_operators.has_lora_add(operators_for, dtype)
+    kept = graph_operators.ADAPTER_TYPE if is_ours else dtype
+    down = _adapter_input(graph, input_name(block, name, "A"), [inputs, rank], kept)
+    up = _adapter_input(graph, input_name(block, name, "B"), [rank, outputs], kept)
+    stem = f"/model/layers.{block}/{name.replace('.', '/')}/lora"
     nodes = [graph_operators.lora_add(source, plain, down, up, f"{stem}/LoraAdd")] if is_ours else _in_three(source, plain, down, up, stem)
     total = nodes[-1].outputs[0]
     _describe(total, f"{stem}/output_0", [*_lead(plain), outputs], dtype)

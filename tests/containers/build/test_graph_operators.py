@@ -19,13 +19,14 @@ pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="no g++ when the en
 def session_of(rows, inputs, outputs):
     """y = LoraAdd(x, x W, A, B) with a constant W."""
     weight = np.random.default_rng(7).standard_normal((inputs, outputs), dtype=np.float32)
-    given = [("x", ["batch", "sequence", inputs]), ("A", [inputs, "rank"]), ("B", ["rank", outputs])]
+    full, half = TensorProto.FLOAT, TensorProto.FLOAT16
+    given = [("x", full, ["batch", "sequence", inputs]), ("A", half, [inputs, "rank"]), ("B", half, ["rank", outputs])]
     nodes = [
         helper.make_node("MatMul", ["x", "W"], ["plain"]),
         helper.make_node("LoraAdd", ["x", "plain", "A", "B"], ["y"], domain="edge.toolkit"),
     ]
     graph = helper.make_graph(
-        nodes, "one", [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in given],
+        nodes, "one", [helper.make_tensor_value_info(*each) for each in given],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "sequence", outputs])], [numpy_helper.from_array(weight, "W")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("edge.toolkit", 1)], ir_version=10)
@@ -34,28 +35,40 @@ def session_of(rows, inputs, outputs):
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]), weight
 
 
-@pytest.mark.parametrize("rank", [0, 1, 3, 16, 64])
+@pytest.mark.parametrize("rank", [0, 1, 3, 8, 16, 21, 64])
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 576, 1536), (1, 7, 3), (5, 64, 33), (300, 96, 96)])
 def test_an_adapter_is_added_to_what_the_projection_made(rows, inputs, outputs, rank):
     session, weight = session_of(rows, inputs, outputs)
     dice = np.random.default_rng(rank)
-    x, down, up = (dice.standard_normal(shape, dtype=np.float32) for shape in ((1, rows, inputs), (inputs, rank), (rank, outputs)))
+    x = dice.standard_normal((1, rows, inputs), dtype=np.float32)
+    down, up = (dice.standard_normal(shape, dtype=np.float32).astype(np.float16) for shape in ((inputs, rank), (rank, outputs)))
     (made,) = session.run(None, {"x": x, "A": down, "B": up})
+    down, up = down.astype(np.float64), up.astype(np.float64)
     wanted = x.astype(np.float64) @ weight + (x.astype(np.float64) @ down) @ up
     assert np.abs(made - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
+
+
+def test_very_small_and_very_large_16_bit_weights_are_read_right():
+    session, weight = session_of(1, 4, 64)
+    down = np.array([[6e-8, 65504.0, -1.0, 0.0]] * 4, np.float16)  # the smallest and the largest that 16 bits hold
+    up = np.array([[1.0], [1e-3], [-6.1e-5], [2.0]], np.float16).repeat(64, 1)
+    x = np.ones((1, 1, 4), np.float32)
+    (made,) = session.run(None, {"x": x, "A": down, "B": up})
+    wanted = x.astype(np.float64) @ weight + (x.astype(np.float64) @ down.astype(np.float64)) @ up.astype(np.float64)
+    assert np.allclose(made, wanted, rtol=1e-4)
 
 
 def test_two_rows_of_a_batch_do_not_mix():
     session, weight = session_of(2, 8, 8)
     x = np.stack([np.ones((3, 8)), np.zeros((3, 8))]).astype(np.float32)
-    (made,) = session.run(None, {"x": x, "A": np.ones((8, 2), np.float32), "B": np.ones((2, 8), np.float32)})
+    (made,) = session.run(None, {"x": x, "A": np.ones((8, 2), np.float16), "B": np.ones((2, 8), np.float16)})
     assert np.allclose(made[1], 0) and np.allclose(made[0], x[0] @ weight + 16, rtol=1e-5)
 
 
 def test_an_adapter_of_another_width_is_refused():
     session, _weight = session_of(1, 8, 8)
     with pytest.raises(Exception, match="does not fit the projection"):
-        session.run(None, {"x": np.ones((1, 1, 8), np.float32), "A": np.ones((8, 2), np.float32), "B": np.ones((3, 8), np.float32)})
+        session.run(None, {"x": np.ones((1, 1, 8), np.float32), "A": np.ones((8, 2), np.float16), "B": np.ones((3, 8), np.float16)})
 
 
 def test_the_ptx_was_made_of_the_kernels_that_lie_beside_it():

@@ -30,6 +30,8 @@ class Bench:
     def __init__(self, kind, folder, platform=HERE):
         self.kind, self.folder, self.targets = kind, folder, TARGETS[kind]
         self.base = save(MODELS[kind](), folder / "model")
+        self.platform, self.adapter_type = platform, np.float16 if platform == HERE else np.float32
+        self.closeness = 3e-2 if platform == HERE else 1e-3  # our operators take adapters in 16 bits
         options = {"precision": "fp32", "targets": self.targets, "platform": platform}
         asked = step_file(folder / "export", "export", options, {"model": self.base})
         export(read_step(asked))
@@ -90,20 +92,20 @@ def test_with_an_adapter_the_graph_says_what_peft_says(bench):
     peft_folder = bench.peft("all")
     wanted = bench.torch_logits(peft_folder)
     assert np.abs(wanted - bench.torch_logits()).max() > 0.1
-    assert np.allclose(bench.graph_logits(bench.convert(peft_folder)), wanted, atol=1e-3)
+    assert np.allclose(bench.graph_logits(bench.convert(peft_folder)), wanted, atol=bench.closeness)
 
 
 def test_one_graph_takes_adapters_of_any_rank_and_of_fewer_targets(bench):
     some = bench.targets[:1] + bench.targets[-1:]
     peft_folder = bench.peft("some", targets=some, rank=9)
     wanted = bench.torch_logits(peft_folder)
-    assert np.allclose(bench.graph_logits(bench.convert(peft_folder)), wanted, atol=1e-3)
+    assert np.allclose(bench.graph_logits(bench.convert(peft_folder)), wanted, atol=bench.closeness)
 
 
-def test_the_weights_of_adapters_are_inputs_in_the_type_of_the_activations(bench):
+def test_the_weights_of_adapters_are_inputs_and_never_int4(bench):
     graph = read_graph(bench.graph / "model.onnx")
     inputs, projections = graph.inputs, graph.projections
-    assert {value.dtype for value in inputs.values()} == {np.float32}
+    assert {value.dtype for value in inputs.values()} == {bench.adapter_type}
     assert all(None in value.shape for value in inputs.values())
     assert "attn.qkv_proj" in projections and "attn.q_proj" not in projections
 
@@ -123,7 +125,7 @@ def test_a_tensor_of_another_size_is_refused_by_name(bench):
     with pytest.raises(StepError, match=name):
         check(parameters | {name: parameters[name][1:]}, inputs)
     with pytest.raises(StepError, match=name):
-        check(parameters | {name: parameters[name].astype(np.float16)}, inputs)
+        check(parameters | {name: parameters[name].astype(np.float64)}, inputs)
 
 
 def test_dora_is_refused_for_it_would_be_computed_wrongly(bench):
@@ -136,7 +138,7 @@ def test_dora_is_refused_for_it_would_be_computed_wrongly(bench):
 
 @pytest.mark.parametrize("precision", ["int4", "int8"])
 def test_quantised_graphs_share_the_embedding_and_take_the_adapter(bench, tmp_path, precision):
-    options = {"precision": precision, "targets": bench.targets}
+    options = {"precision": precision, "targets": bench.targets, "platform": bench.platform}
     asked = step_file(tmp_path / precision, "export", options, {"model": bench.base})
     export(read_step(asked))
     graph = onnx.load(tmp_path / precision / "out/model.onnx", load_external_data=False).graph

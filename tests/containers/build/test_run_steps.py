@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "toolkit" / "core"))
+sys.path.append(str(ROOT / "toolkit" / "core"))  # behind the libraries: one of them is called packaging, like a module there
 
 import events  # noqa: E402
 

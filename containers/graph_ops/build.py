@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LIBRARY = "libedge_graph_ops.so"
 OPTIONS = (
-    "-std=c++17", "-O3", "-ffast-math", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror",
+    "-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror",
     "-static-libstdc++", "-static-libgcc", "-Wl,-s", "-Wl,--build-id=none",
 )  # fmt: skip
 """C++'s own libraries go in, so that it loads in images that have none. No build id: the same sources make the same bytes."""

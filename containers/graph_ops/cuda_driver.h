@@ -15,6 +15,8 @@ using CUdeviceptr = std::uintptr_t;
 struct Driver {
   bool is_there = false;
   int (*cuCtxGetCurrent)(CUcontext*) = nullptr;
+  int (*cuCtxGetDevice)(int*) = nullptr;
+  int (*cuDeviceGetAttribute)(int*, int, int) = nullptr;
   int (*cuModuleLoadData)(CUmodule*, const void*) = nullptr;
   int (*cuModuleGetFunction)(CUfunction*, CUmodule, const char*) = nullptr;
   int (*cuMemAlloc)(CUdeviceptr*, std::size_t) = nullptr;
@@ -44,6 +46,8 @@ struct Driver {
       has_all = has_all && function;
     };
     find(cuCtxGetCurrent, "cuCtxGetCurrent");
+    find(cuCtxGetDevice, "cuCtxGetDevice");
+    find(cuDeviceGetAttribute, "cuDeviceGetAttribute");
     find(cuModuleLoadData, "cuModuleLoadData");
     find(cuModuleGetFunction, "cuModuleGetFunction");
     find(cuMemAlloc, "cuMemAlloc_v2");

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <list>
 #include <map>
 #include <mutex>
 #include <string>
@@ -135,10 +136,15 @@ constexpr int kThreads = 128, kRowsTogether = 8, kRankStep = 8;  // as in kernel
 constexpr int kMostRank = 512, kSlices = 4;
 constexpr unsigned kFewestBlocks = 24, kMostBlocks = 512;  // of the kernel for one row: enough for latency, few enough to meet
 
+constexpr int kMultiprocessorCount = 16;  // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+constexpr int64_t kMostRows = 1024;        // of a prompt that are worked on at a time
+
 extern "C" const char kernels_ptx[];
 
 struct Kernels {
   CUfunction one = nullptr, down = nullptr, up = nullptr, silu_mul = nullptr;
+  CUcontext context = nullptr;
+  int processors = 0;
 };
 
 // The kernels in the context that is current on this thread, loaded once for each.
@@ -156,6 +162,9 @@ OrtStatus* kernels_here(Kernels& kernels) {
     if (int code = driver.cuModuleLoadData(&module, kernels_ptx))
       return failure("The CUDA driver cannot compile the kernels of the graph operators (" + driver.name_of(code) + ").");
     Kernels made;
+    made.context = context;
+    int device = 0;
+    if (!driver.cuCtxGetDevice(&device)) driver.cuDeviceGetAttribute(&made.processors, kMultiprocessorCount, device);
     driver.cuModuleGetFunction(&made.one, module, "lora_one");
     driver.cuModuleGetFunction(&made.down, module, "lora_down");
     driver.cuModuleGetFunction(&made.up, module, "lora_up");
@@ -166,7 +175,7 @@ OrtStatus* kernels_here(Kernels& kernels) {
   return nullptr;
 }
 
-// Device memory that grows, never while a graph is being captured (the first run of a shape is never captured).
+// Device memory. What a captured graph may point to is held once and for good.
 struct DeviceBuffer {
   CUdeviceptr at = 0;
   size_t bytes = 0;
@@ -188,17 +197,21 @@ struct DeviceBuffer {
 uint64_t mixed(uint64_t hash, const void* data, size_t bytes) {
   // A sample of the content: enough to tell another adapter at a reused address, cheap enough for each prompt.
   const auto* from = static_cast<const unsigned char*>(data);
-  const size_t step = bytes / 64 + 1;
+  const size_t step = bytes / 509 + 1;
   for (size_t at = 0; at < bytes; at += step) hash = (hash ^ from[at]) * 1099511628211ULL;
   return (hash ^ bytes) * 1099511628211ULL;
 }
 
 // A projection's A and B on the card, the rank filled up with zeros to a multiple of eight.
 struct OnCard {
-  DeviceBuffer memory;
+  std::list<DeviceBuffer> memories;  // the last is in use; others may be what a captured graph still points to
   CUdeviceptr a = 0, b = 0;
   int rank = 0;
   uint64_t content = 0;
+  const void* host_b = nullptr;
+  int64_t host_rank = 0;
+
+  bool is_of(const LoraInputs& in) const { return host_b == in.b.data && host_rank == in.rank(); }
 
   OrtStatus* take(const LoraInputs& in, uint64_t hash) {
     const int64_t inputs = in.x.last(), outputs = in.plain.last(), has = in.rank();
@@ -207,36 +220,34 @@ struct OnCard {
     const auto* from_a = static_cast<const uint16_t*>(in.a.data);
     for (int64_t k = 0; k < inputs; ++k) std::memcpy(&filled[k * rank], from_a + k * has, has * sizeof(uint16_t));
     std::memcpy(&filled[inputs * rank], in.b.data, has * outputs * sizeof(uint16_t));
+    DeviceBuffer& memory = memories.emplace_back();
     RETURN_IF_FAILED(memory.hold(filled.size() * sizeof(uint16_t)));
     if (int code = Driver::get().cuMemcpyHtoD(memory.at, filled.data(), filled.size() * sizeof(uint16_t)))
       return failure("LoraAdd: the adapter cannot be copied to the card (" + Driver::get().name_of(code) + ").");
     a = memory.at, b = memory.at + inputs * rank * sizeof(uint16_t), content = hash;
+    host_b = in.b.data, host_rank = has;
     return nullptr;
   }
 };
 
-// What kernels of one stream write down between their two halves. Kernels of a stream follow each other, so they share it.
-// What serves one row is of one size for good: captured graphs hold its address. What serves prompts grows, for no prompt is captured.
-struct Scratch {
-  DeviceBuffer of_one, of_many, met;
-
-  OrtStatus* prepare_one(unsigned blocks) {
-    if (met.at) return nullptr;
-    RETURN_IF_FAILED(of_one.hold(sizeof(float) * blocks * kMostRank));
-    RETURN_IF_FAILED(met.hold(sizeof(uint64_t)));
-    const uint64_t nobody = 0;
-    const int code = Driver::get().cuMemcpyHtoD(met.at, &nobody, sizeof nobody);
-    return code ? failure("LoraAdd: " + Driver::get().name_of(code)) : nullptr;
-  }
-  OrtStatus* prepare_many(int64_t slices, int rank) { return of_many.hold(sizeof(float) * slices * rank); }
-};
+// What kernels of one stream write down between their two halves. Kernels of a stream follow each other, so all nodes share it. It is
+// of one size and never freed: captured graphs hold its address, and at the end of the process there may be no driver left.
+OrtStatus* scratch_of(CUcontext context, void* stream, CUdeviceptr& at) {
+  static std::mutex mutex;
+  static auto& known = *new std::map<std::pair<CUcontext, void*>, DeviceBuffer>;
+  std::lock_guard<std::mutex> lock(mutex);
+  DeviceBuffer& buffer = known[{context, stream}];
+  RETURN_IF_FAILED(buffer.hold(sizeof(float) * std::max<int64_t>(kMostBlocks, kMostRows * kSlices) * kMostRank));
+  at = buffer.at;
+  return nullptr;
+}
 
 unsigned blocks_for(int64_t outputs) { return std::max<unsigned>(kFewestBlocks, (outputs / 2 + kThreads - 1) / kThreads); }
 
 struct LoraCuda {
   std::mutex mutex;
   std::map<const void*, OnCard> adapters;
-  std::map<void*, Scratch> scratches;
+  std::map<void*, DeviceBuffer> counters;  // where blocks meet, by stream
 
   OrtStatus* compute(OrtKernelContext* context) {
     LoraInputs in;
@@ -266,39 +277,60 @@ struct LoraCuda {
   OrtStatus* on_card(const LoraInputs& in, int64_t rows, OnCard*& card) {
     auto found = adapters.find(in.a.data);
     card = found == adapters.end() ? nullptr : &found->second;
-    if (card && rows == 1) return nullptr;  // the prompt before has looked at the content
+    if (card && rows == 1 && card->is_of(in)) return nullptr;  // the prompt before has looked at the content
     const uint64_t hash = mixed(mixed(1469598103934665603ULL, in.a.data, in.x.last() * in.rank() * 2), in.b.data,
                                 in.plain.last() * in.rank() * 2);
-    if (card && card->content == hash) return nullptr;
+    if (card && card->is_of(in) && card->content == hash) return nullptr;
     card = &adapters[in.a.data];
     return card->take(in, hash);
   }
 
   OrtStatus* launch(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, void* stream) {
-    Scratch& scratch = scratches[stream];
-    RETURN_IF_FAILED(scratch.prepare_one(blocks_for(in.plain.last())));  // with the prompt already: nothing is allocated while a graph is captured
-    if (in.plain.rows() > 1) RETURN_IF_FAILED(scratch.prepare_many(in.plain.rows() * kSlices, card.rank));
-    const int code = in.plain.rows() == 1 ? launch_one(kernels, in, card, y, scratch, stream) : launch_many(kernels, in, card, y, scratch, stream);
+    // With the prompt already: nothing is allocated while a graph is captured.
+    CUdeviceptr sums = 0;
+    RETURN_IF_FAILED(scratch_of(kernels.context, stream, sums));
+    DeviceBuffer& met = counters[stream];
+    if (!met.at) {
+      RETURN_IF_FAILED(met.hold(sizeof(uint64_t)));
+      const uint64_t nobody = 0;
+      if (int code = Driver::get().cuMemcpyHtoD(met.at, &nobody, sizeof nobody)) return failure("LoraAdd: " + Driver::get().name_of(code));
+    }
+    // Blocks that wait for each other must be on the card together; each processor has room for several.
+    const bool can_meet = blocks_for(in.plain.last()) <= 2u * static_cast<unsigned>(kernels.processors);
+    const int code = in.plain.rows() == 1 && can_meet ? launch_one(kernels, in, card, y, sums, met.at, stream)
+                                                      : launch_many(kernels, in, card, y, sums, stream);
     return code ? failure("LoraAdd: a kernel was not launched (" + Driver::get().name_of(code) + ").") : nullptr;
   }
 
-  static int launch_one(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, const Scratch& scratch, void* stream) {
+  static int launch_one(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, CUdeviceptr sums, CUdeviceptr met,
+                        void* stream) {
     int inputs = static_cast<int>(in.x.last()), outputs = static_cast<int>(in.plain.last()), rank = card.rank;
     auto x = reinterpret_cast<CUdeviceptr>(in.x.data), plain = reinterpret_cast<CUdeviceptr>(in.plain.data);
-    CUdeviceptr a = card.a, b = card.b, sums = scratch.of_one.at, met = scratch.met.at;
+    CUdeviceptr a = card.a, b = card.b;
     void* given[] = {&x, &plain, &a, &b, &y, &sums, &met, &inputs, &outputs, &rank};
     return Driver::get().cuLaunchKernel(kernels.one, blocks_for(outputs), 1, 1, kThreads, 1, 1, 0, stream, given, nullptr);
   }
 
-  static int launch_many(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, const Scratch& scratch, void* stream) {
-    int rows = static_cast<int>(in.plain.rows()), inputs = static_cast<int>(in.x.last()), outputs = static_cast<int>(in.plain.last());
+  static int launch_many(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, CUdeviceptr sums, void* stream) {
+    const int64_t all = in.plain.rows();
+    for (int64_t first = 0; first < all; first += kMostRows) {
+      const int rows = static_cast<int>(std::min(kMostRows, all - first));
+      if (int code = launch_rows(kernels, in, card, y, sums, stream, first, rows)) return code;
+    }
+    return 0;
+  }
+
+  static int launch_rows(const Kernels& kernels, const LoraInputs& in, const OnCard& card, CUdeviceptr y, CUdeviceptr sums, void* stream,
+                         int64_t first, int rows) {
+    int inputs = static_cast<int>(in.x.last()), outputs = static_cast<int>(in.plain.last());
     int rank = card.rank, length = (inputs + kSlices - 1) / kSlices, slices = (inputs + length - 1) / length;
-    auto x = reinterpret_cast<CUdeviceptr>(in.x.data), plain = reinterpret_cast<CUdeviceptr>(in.plain.data);
-    CUdeviceptr a = card.a, b = card.b, sums = scratch.of_many.at;
+    const size_t before_x = first * inputs * sizeof(uint16_t), before_y = first * outputs * sizeof(uint16_t);
+    auto x = reinterpret_cast<CUdeviceptr>(in.x.data) + before_x, plain = reinterpret_cast<CUdeviceptr>(in.plain.data) + before_y;
+    CUdeviceptr a = card.a, b = card.b, made = y + before_y;
     void* down[] = {&x, &a, &sums, &inputs, &rank, &length};
     if (int code = Driver::get().cuLaunchKernel(kernels.down, slices, rows, 1, kThreads, 1, 1, 0, stream, down, nullptr)) return code;
     const unsigned wide = (outputs / 2 + kThreads - 1) / kThreads, high = (rows + kRowsTogether - 1) / kRowsTogether;
-    void* up[] = {&plain, &sums, &b, &y, &rows, &outputs, &rank, &slices};
+    void* up[] = {&plain, &sums, &b, &made, &rows, &outputs, &rank, &slices};
     return Driver::get().cuLaunchKernel(kernels.up, wide, high, 1, kThreads, 1, 1, kRowsTogether * rank * sizeof(float), stream, up, nullptr);
   }
 };
@@ -310,7 +342,9 @@ struct SiluMulCuda {
     RETURN_IF_FAILED(read_input(context, 1, up));
     void* y = nullptr;
     RETURN_IF_FAILED(make_output(context, gate.shape, &y));
-    long long pairs = gate.rows() * gate.last() / 2;
+    const long long values = gate.rows() * gate.last();
+    if (gate.shape != up.shape || values % 2) return failure("SiluMul: gate and up differ in shape, or have an odd number of values.");
+    long long pairs = values / 2;
     if (pairs == 0) return nullptr;
     Kernels kernels;
     RETURN_IF_FAILED(kernels_here(kernels));

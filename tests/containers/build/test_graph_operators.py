@@ -1,6 +1,7 @@
 """Our graph operators: what they compute, on the CPU here, and that a graph which uses them says the same as one that does not."""
 
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def test_an_adapter_of_another_width_is_refused():
     session, _weight = session_of(1, 8, 8)
     with pytest.raises(Exception, match="does not fit the projection"):
         session.run(None, {"x": np.ones((1, 1, 8), np.float32), "A": np.ones((8, 2), np.float16), "B": np.ones((3, 8), np.float16)})
+
+
+def test_what_a_captured_cuda_graph_points_to_stays_and_no_old_adapter_is_served(tmp_path):
+    """The CUDA side's own memory, by the real code on a driver that writes down what it is asked."""
+    program = tmp_path / "fake_card"
+    source = Path(__file__).with_name("fake_card.cc")
+    command = ["g++", "-std=c++17", "-O1", f"-I{SOURCES}", "-o", str(program), str(source), "-ldl"]
+    subprocess.run(command, check=True)
+    ended = subprocess.run([str(program)], stdout=subprocess.PIPE, text=True)
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_the_ptx_was_made_of_the_kernels_that_lie_beside_it():

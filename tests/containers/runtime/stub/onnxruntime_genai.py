@@ -5,6 +5,7 @@
 comes first. STUB_DELAY is the time of a token; the generations that are alive are listed in the folder STUB_ALIVE.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -46,11 +47,13 @@ class Model:
             raise RuntimeError(f"{config.file} failed: file doesn't exist")
         self.file = config.file
         self._mark = LOADED / f"{config.file}.loaded"
-        self._mark.touch()
+        with contextlib.suppress(OSError):  # a hardened container may write nowhere; there nobody looks
+            self._mark.touch()
 
     def __del__(self) -> None:
         if mark := getattr(self, "_mark", None):
-            mark.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                mark.unlink(missing_ok=True)
 
 
 class Tokenizer:

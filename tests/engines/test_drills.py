@@ -14,6 +14,7 @@ from tests.engines.conftest import until
 from tests.services.fixtures import missing
 from toolkit.core import events as ev
 from toolkit.core import lifecycle, process
+from toolkit.docker_engine import BuildImage
 
 
 def start_and_reach(engine, run, step):
@@ -94,7 +95,7 @@ def test_a_build_image_that_is_not_there_says_so(docker_engine, make_run):
     from toolkit.errors import EngineError
 
     run = make_run()
-    docker_engine._build_image = "edge-toolkit/no-such-image:0"
+    docker_engine._build_image = lambda: BuildImage("edge-toolkit/no-such-image:0")
     with pytest.raises(EngineError):
         lifecycle.start(docker_engine, run)
     assert run.state().status == "interrupted" and "did not start" in run.state().problem

@@ -1,0 +1,3 @@
+class ModelConfig:
+    def get_model_identifier(self) -> str:
+        return ""

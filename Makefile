@@ -3,7 +3,7 @@ PYTHON ?= python3
 TESTS ?= tests
 # Of the local build environment: cpu, cuda12 or cuda13.
 FLAVOUR ?= cpu
-GRAPH_OPS = $(wildcard containers/graph_ops/*)
+GRAPH_OPS = $(wildcard containers/graph_ops/*.*)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test check bench bench-gpu look screens env build-env
@@ -14,6 +14,7 @@ demo: env
 
 test: env build-env .venv-build-test/.made
 	@bash tests/services/up.sh
+	@$(MAKE) --no-print-directory .venv-build/graph_ops/.made .venv-build-test/graph_ops/.made
 	@echo "== what runs in the build image, in the build environment"
 	@.venv-build-test/bin/python -m pytest tests/containers/build
 	@echo "== the house"
@@ -42,7 +43,8 @@ screens:
 	$(PYTHON) -m tests.tui.screens
 
 env: .venv/.made
-build-env: .venv-build$(filter-out -cpu,-$(FLAVOUR))/.made
+BUILD_ENV = .venv-build$(filter-out -cpu,-$(FLAVOUR))
+build-env: $(BUILD_ENV)/.made $(BUILD_ENV)/graph_ops/.made
 
 # The host side: the toolkit itself, editable, with what its tests need.
 .venv/.made: pyproject.toml
@@ -53,21 +55,24 @@ build-env: .venv-build$(filter-out -cpu,-$(FLAVOUR))/.made
 # The build side: Olive, PyTorch and ONNX Runtime, exactly the locked versions. The cpu lock knows PyTorch's CPU build by
 # its hash; where pip finds only the general build (another Python, no index with CPU builds), the same versions are
 # taken without hashes.
-.venv-build/.made: containers/build/cpu.lock containers/build/cpu.in $(GRAPH_OPS)
+.venv-build/.made: containers/build/cpu.lock containers/build/cpu.in
 	$(PYTHON) -m venv .venv-build
 	.venv-build/bin/pip install --quiet --require-hashes --no-deps -r containers/build/cpu.lock || \
 		{ echo "The locked wheels are not all here; taking the same versions without hashes." >&2; \
 		  .venv-build/bin/pip install --quiet -r containers/build/cpu.in; }
-	$(PYTHON) containers/graph_ops/build.py .venv-build/graph_ops
 	@touch $@
 
 # For CUDA the hashes must hold: the same versions under other names would be another CUDA.
-.venv-build-cuda%/.made: containers/build/cuda%.lock containers/build/model-builder.lock $(GRAPH_OPS)
+.venv-build-cuda%/.made: containers/build/cuda%.lock containers/build/model-builder.lock
 	$(PYTHON) -m venv .venv-build-cuda$*
 	.venv-build-cuda$*/bin/pip install --quiet --require-hashes --no-deps -r containers/build/cuda$*.lock
 	$(PYTHON) containers/make_context.py builder .venv-build-cuda$*/model_builder --flavour cuda$*
-	$(PYTHON) containers/graph_ops/build.py .venv-build-cuda$*/graph_ops
 	@touch $@
+
+# Our graph operators, for graphs that the environment exports; left out where there is no C++ compiler, and made once there is.
+%/graph_ops/.made: $(GRAPH_OPS) | %/.made
+	@$(PYTHON) containers/graph_ops/build.py $(@D)
+	@if ls $(@D)/*.so >/dev/null 2>&1; then touch $@; fi
 
 # pytest beside the build environment, not in it: what is installed there is part of every cache key.
 .venv-build-test/.made: .venv-build/.made pyproject.toml
@@ -75,5 +80,4 @@ build-env: .venv-build$(filter-out -cpu,-$(FLAVOUR))/.made
 	.venv-build-test/bin/pip install --quiet 'pytest>=8.4,<9' 'pytest-asyncio>=1.2,<2'
 	@.venv-build/bin/python -c "import site; print(site.getsitepackages()[0])" \
 		> "$$(.venv-build-test/bin/python -c 'import site; print(site.getsitepackages()[0])')/build.pth"
-	$(PYTHON) containers/graph_ops/build.py .venv-build-test/graph_ops
 	@touch $@

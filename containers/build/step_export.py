@@ -35,7 +35,8 @@ def export(step: Step) -> None:
     settle_operators(step, provider)
     set_context_length(step.out / "genai_config.json", int(step.option("context_length", 0)))
     size = sum(file.stat().st_size for file in step.out.glob("model.onnx*"))
-    metrics = {"graph.bytes": size, **counted_projections(step.out / "model.onnx")}
+    has_operators = uses_operators(step.out / "model.onnx")
+    metrics = {"graph.bytes": size, "graph.own_operators": has_operators, **counted_projections(step.out / "model.onnx")}
     step.write_metrics({**metrics, **settle_graph(step, config)})
 
 
@@ -71,7 +72,7 @@ def refuse_impossible(step: Step, provider: str, precision: str) -> None:
 
 def passes_of(step: Step, config: dict, provider: str, precision: str) -> dict[str, dict[str, Any]]:
     """Olive's passes and ours, in order."""
-    passes: dict[str, dict[str, Any]] = {"build": {"type": "ModelBuilder", "precision": precision, **cuda_options(step, provider)}}
+    passes: dict[str, dict[str, Any]] = {"build": {"type": "ModelBuilder", "precision": precision}}
     if precision in BITS:
         passes["build"] |= rounding_options(step, provider, precision)
         if config.get("tie_word_embeddings"):
@@ -102,11 +103,6 @@ def replay_whole_graphs(genai_config: Path) -> None:
 
 def _cuda_of(session: dict) -> dict:
     return next((given["cuda"] for given in session.get("provider_options", []) if "cuda" in given), {})
-
-
-def cuda_options(step: Step, provider: str) -> dict[str, Any]:
-    """The builder's options that only a CUDA device has."""
-    return {}
 
 
 def rounding_options(step: Step, provider: str, precision: str) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def _load(folder: Path, device: str, threads: int, file: str = "") -> og.Model:
     config.clear_providers()
     if device.startswith("cuda"):
         config.append_provider("cuda")
+        config.set_provider_option("cuda", "enable_cuda_graph", "1")  # what the export chose went with the providers
     decoder = ({"session_options": {"intra_op_num_threads": threads}} if threads else {}) | ({"filename": file} if file else {})
     if decoder:
         config.overlay(json.dumps({"model": {"decoder": decoder}}))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make this machine ready for the tests that need an engine, a registry, Azure's storage, a terminal multiplexer or an SSH server.
+# Make this machine ready for the tests that need an engine, a registry, Azure's storage, a terminal multiplexer, an SSH server or g++.
 #
 # As root it installs what is missing and starts a Docker daemon where no engine answers; otherwise it only looks.
 # What is there in the end is written to .state beside this file, one name=value a line. Running it again is quick.
@@ -21,7 +21,7 @@ unset DOCKER_BUILDKIT
 
 # command:package
 needed=(docker:docker.io dockerd:docker.io iptables:iptables debootstrap:debootstrap docker-registry:docker-registry
-    htpasswd:apache2-utils tmux:tmux sshd:openssh-server node:nodejs npm:npm)
+    htpasswd:apache2-utils tmux:tmux sshd:openssh-server node:nodejs npm:npm g++:g++)
 
 missing_packages() {
     local pair

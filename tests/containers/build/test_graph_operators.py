@@ -11,10 +11,16 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.services.fixtures import missing
+
 SOURCES = Path(__file__).resolve().parents[3] / "containers" / "graph_ops"
 LIBRARY = Path(sys.prefix, "graph_ops", "libedge_graph_ops.so")
 
-pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="no g++ when the environment was made")
+
+@pytest.fixture(autouse=True)
+def has_library():
+    if not LIBRARY.exists():
+        missing("The library of our graph operators", "install g++, then `make test` compiles it")
 
 
 def session_of(rows, inputs, outputs):

@@ -110,6 +110,11 @@ def test_the_weights_of_adapters_are_inputs_and_never_int4(bench):
     assert "attn.qkv_proj" in projections and "attn.q_proj" not in projections
 
 
+def test_the_export_says_whether_the_graph_runs_by_our_operators(bench):
+    measured = json.loads((bench.graph / "metrics.json").read_text())
+    assert measured["graph.own_operators"] == (bench.platform == HERE) == (bench.graph / "libedge_graph_ops.so").exists()
+
+
 def test_an_adapter_with_a_target_the_graph_lacks_is_refused(bench, tmp_path):
     asked = step_file(tmp_path / "export", "export", {"precision": "fp32", "targets": bench.targets[:1]}, {"model": bench.base})
     export(read_step(asked))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.stage import Stage
+from tests.tui.stage import Stage, stands_still
 
 
 @pytest.fixture
@@ -21,3 +21,18 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
+
+
+@pytest.fixture
+def snap_compare(snap_compare):
+    """The plugin's comparison, taken once the screen stands still: a busy machine may still be laying it out."""
+
+    def compare(app, run_before=None, **options) -> bool:
+        async def settled(pilot) -> None:
+            if run_before is not None:
+                await run_before(pilot)
+            await stands_still(pilot)
+
+        return snap_compare(app, run_before=settled, **options)
+
+    return compare

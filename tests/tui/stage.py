@@ -109,6 +109,15 @@ async def until(pilot: Pilot, condition: Callable[[], object], seconds: float = 
         await pilot.pause()
 
 
+async def stands_still(pilot: Pilot) -> None:
+    """Wait until three looks in a row see the same screen: a layout that is under way is not a picture."""
+    seen: list[str] = []
+    while len(seen) < 3 or len(set(seen[-3:])) > 1:
+        await pilot.pause(0.02)
+        seen.append(text_of(pilot.app))
+        assert len(seen) < 500, f"the screen does not come to rest:\n{seen[-1]}"
+
+
 def text_of(app: EdgeApp) -> str:
     """What a person reads on the screen, without colours."""
     width, height = app.size

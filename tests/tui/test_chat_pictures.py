@@ -55,7 +55,7 @@ def stage(tmp_path: Path) -> Stage:
 
 def seat(stage: Stage, adapter: str = "") -> Seat:
     target = ChatTarget(stage.images, REFERENCE, "sha256:6482820a54ad8da89f25", LIMITS, "cpu", ("persona", "travel"), 2048, 421)
-    return Seat(Wanted(REFERENCE, adapter), target, Serving(stage.images, Server(Path("/nowhere/s"), "1"), LIMITS, 421))
+    return Seat(Wanted(REFERENCE, adapter), target, Serving(stage.images, Server(Path("/nowhere/s"), "1"), LIMITS, 421), "cpu")
 
 
 def take(side: ChatSide, taken: Seat) -> None:

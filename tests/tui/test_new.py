@@ -168,7 +168,8 @@ async def test_the_model_is_chosen_by_where_it_comes_from(stage: Stage, recipe: 
 async def test_devices_are_ticked_off_the_catalogue(stage: Stage, recipe: Path) -> None:
     async with new_run(stage, recipe) as (pilot, screen):
         tick = next(tick for tick in screen.query(Tick) if tick.name == "cpu")
-        assert tick.value and "linux/amd64" in str(tick.label)
+        await until(pilot, lambda: tick.value)
+        assert "linux/amd64" in str(tick.label)
         tick.focus()
         await pilot.press("space")
         await until(pilot, lambda: "devices = []" in screen.toml.text and told_at(screen, "devices"))

@@ -23,9 +23,9 @@ from toolkit.settings import Settings
 class Watching:
     """A watch in a thread of its own, as a screen holds it."""
 
-    def __init__(self, engine: FakeEngine, run: Run, every: float = 0.0) -> None:
+    def __init__(self, engine: FakeEngine, run: Run, every: float = 0.0, is_engine_down: bool = False) -> None:
         self.pictures: list[Picture] = []
-        self.engine, self.is_engine_down, self.asked = engine, False, 0
+        self.engine, self.is_engine_down, self.asked = engine, is_engine_down, 0
         self._left = False
         bench = Workbench(
             Settings(home=run.folder.parents[1]), lambda _: self._up(), lambda _: engine, FakeImages, FakeImages, lambda *_: None
@@ -198,9 +198,8 @@ def test_a_deleted_run_is_told_as_gone_and_left(engine, run, watching):
 def test_an_engine_that_does_not_answer_is_a_problem_until_it_is_back(engine, run, watching):
     run.append(ev.RunRequested(at=1, run=run.id, kind="build", steps=("quantize",)))
     run.append(ev.StepStarted(at=2, step="quantize"))
-    watched = watching()
-    watched.is_engine_down = True
     engine.alive[run.id] = -1  # a driver that has not taken the lock
+    watched = watching(is_engine_down=True)
     until(lambda: watched.now.problem)
     assert (watched.now.problem.hint, watched.now.state.status) == ("Start it.", "running")
     watched.is_engine_down = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
 from pathlib import Path
 
@@ -58,18 +60,32 @@ def varint_of(value: int) -> bytes:
     return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint_of(value >> 7)
 
 
-def graph(path: Path, inputs: dict[str, tuple], base: str = "") -> Path:
-    """An ONNX file with these inputs; a size that is a text is a free one."""
+def graph(path: Path, inputs: dict[str, tuple], base: str = "", element: int = 1, places: list | None = None) -> Path:
+    """An ONNX file with these inputs, of one type; a size that is a text is a free one. `places`: the branches that it notes."""
 
     def dimension(size: int | str) -> bytes:
         return field(1, field(1, size) if isinstance(size, int) else field(2, size.encode()))
 
     def described(name: str, shape: tuple) -> bytes:
-        return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, b"".join(map(dimension, shape)))))
+        return field(1, name.encode()) + field(2, field(1, field(1, element) + field(2, b"".join(map(dimension, shape)))))
 
-    note = field(14, field(1, b"edge.base") + field(2, base.encode())) if base else b""
-    path.write_bytes(field(1, 8) + field(7, b"".join(field(11, described(*item)) for item in inputs.items())) + note)
+    notes = {"edge.base": base, "edge.lora_branches": json.dumps(places) if places else ""}
+    noted = b"".join(field(14, field(1, key.encode()) + field(2, value.encode())) for key, value in notes.items() if value)
+    path.write_bytes(field(1, 8) + field(7, b"".join(field(11, described(*item)) for item in inputs.items())) + noted)
     return path
+
+
+def packed(*branches: tuple[int, int, int], weight: float = 1.0) -> np.ndarray:
+    """A whole adapter in one tensor: inputs, outputs and rank of each branch."""
+    records, weights, start = b"", b"", 64 + 128 * len(branches)
+    for inputs, outputs, rank in branches:
+        down = start + len(weights)
+        weights += np.full(rank * (inputs + outputs), weight, np.float16).tobytes()
+        segment = struct.pack("<IIIIQ", 0, outputs, 0, rank, down + 2 * rank * inputs)
+        records += struct.pack("<IIIIQ8x", inputs, outputs, rank, 1 if rank else 0, down) + segment + bytes(72)
+    body = records + weights
+    mark = int.from_bytes(hashlib.blake2b(body, digest_size=8).digest(), "little")
+    return np.frombuffer(struct.pack("<8sIIQQ32x", b"EDGELORA", 1, len(branches), mark, 64 + len(body)) + body, np.uint8)
 
 
 def pair(folder: Path) -> Path:

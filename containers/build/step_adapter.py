@@ -11,6 +11,8 @@ import numpy as np
 from base_mark import METADATA_KEY as BASE_KEY
 from base_mark import check_same_base
 from lora_layout import METADATA_KEY, Layout, Part, from_plain, input_name
+from lora_pack import METADATA_KEY as PLACES_KEY
+from lora_pack import PACK_INPUT, Place, Segment, pack, places_of_text
 from peft_adapter import Branches, read_branches
 from step_io import Step, StepError, main
 
@@ -23,7 +25,7 @@ ANOTHER_BASE = "The adapter was trained on another model than the graph was expo
 
 @dataclass(frozen=True)
 class GraphInput:
-    """What the graph takes under one name. A size of None is free (the rank)."""
+    """What the graph takes under one name, or for one side of a branch of ours. A size of None is free (the rank)."""
 
     shape: tuple[int | None, ...]
     dtype: type
@@ -37,6 +39,8 @@ class Graph:
     projections: Layout
     base: str
     """Mark of the model it was exported from; empty in graphs made before there were marks."""
+    places: tuple[Place, ...] = ()
+    """Its branches, where they are nodes of ours and take the adapter in one tensor."""
 
 
 def convert(step: Step) -> None:
@@ -44,14 +48,16 @@ def convert(step: Step) -> None:
 
     graph = read_graph(step.inputs["graph"] / "model.onnx")
     check_same_base(step.inputs["adapter"], graph.base, "the graph was exported from")
-    parameters = fitted(read_branches(step.inputs["adapter"]), graph.projections, graph.inputs)
+    branches = read_branches(step.inputs["adapter"])
+    parameters = fitted(branches, graph.projections, graph.inputs)
     check(parameters, graph.inputs)
     name = step.option("name", "adapter")
     path = step.out / f"{name}.onnx_adapter"
     adapter = onnxruntime.AdapterFormat()
     adapter.set_adapter_version(1)
     adapter.set_model_version(version_of(graph.base))
-    values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(value) for key, value in parameters.items()}
+    tensors = {PACK_INPUT: packed(branches, graph)} if graph.places else parameters
+    values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(value) for key, value in tensors.items()}
     adapter.set_parameters(values)
     adapter.export_adapter(str(path))
     step.write_metrics({"adapter.bytes": path.stat().st_size, "adapter.tensors": len(parameters)})
@@ -70,14 +76,25 @@ def read_graph(path: Path) -> Graph:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise StepError(f"{path} takes no adapters.", "Export the model again with this version of the toolkit.")
-    inputs = {}
-    for value in model.graph.input:
-        if ".lora_" not in value.name:
-            continue
-        tensor = value.type.tensor_type
-        shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
-        inputs[value.name] = GraphInput(shape, _DTYPES[tensor.elem_type])
-    return Graph(inputs, from_plain(json.loads(metadata[METADATA_KEY])), metadata.get(BASE_KEY, ""))
+    places = places_of_text(metadata.get(PLACES_KEY, "[]"))
+    inputs = dict(_sides_of(places)) if places else dict(_adapter_inputs(model.graph))
+    return Graph(inputs, from_plain(json.loads(metadata[METADATA_KEY])), metadata.get(BASE_KEY, ""), places)
+
+
+def _adapter_inputs(graph) -> Iterator[tuple[str, GraphInput]]:
+    """The A and B of every branch in three nodes, which are inputs of the graph."""
+    for value in graph.input:
+        if ".lora_" in value.name:
+            tensor = value.type.tensor_type
+            shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
+            yield value.name, GraphInput(shape, _DTYPES[tensor.elem_type])
+
+
+def _sides_of(places: tuple[Place, ...]) -> Iterator[tuple[str, GraphInput]]:
+    """The A and B of every branch of ours, which lie in one tensor."""
+    for place in places:
+        yield f"{place.name}.lora_A", GraphInput((place.inputs, None), np.float16)
+        yield f"{place.name}.lora_B", GraphInput((None, place.outputs), np.float16)
 
 
 def fitted(branches: Branches, projections: Layout, inputs: dict[str, GraphInput]) -> dict[str, np.ndarray]:
@@ -152,6 +169,19 @@ def _side_by_side(block: int, parts: tuple[Part, ...], branches: Branches) -> tu
             at_row += branch.down.shape[1]
         at_column += part.rows
     return np.concatenate(downs, axis=1), up
+
+
+def packed(branches: Branches, graph: Graph) -> np.ndarray:
+    """The whole adapter in one tensor, of what `fitted` has found to fit."""
+    found = {}
+    for block, name in _places(graph.inputs):
+        segments, first = [], 0
+        for part in graph.projections[name]:
+            if branch := branches.get((block, part.layer)):
+                segments.append(Segment(first, branch.down, branch.up[:, part.start : part.start + part.rows]))
+            first += part.rows
+        found[input_name(block, name, "A").removesuffix(".lora_A")] = segments
+    return pack(graph.places, found)
 
 
 def check(parameters: dict[str, np.ndarray], inputs: dict[str, GraphInput]) -> None:

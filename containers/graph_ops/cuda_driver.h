@@ -10,6 +10,8 @@
 using CUcontext = struct CUctx_st*;
 using CUmodule = struct CUmod_st*;
 using CUfunction = struct CUfunc_st*;
+using CUstream = struct CUstream_st*;
+using CUevent = struct CUevent_st*;
 using CUdeviceptr = std::uintptr_t;
 
 struct Driver {
@@ -24,6 +26,11 @@ struct Driver {
   int (*cuMemcpyHtoD)(CUdeviceptr, const void*, std::size_t) = nullptr;
   int (*cuMemcpyDtoDAsync)(CUdeviceptr, CUdeviceptr, std::size_t, void*) = nullptr;
   int (*cuLaunchKernel)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**) = nullptr;
+  int (*cuStreamCreate)(CUstream*, unsigned) = nullptr;
+  int (*cuStreamSynchronize)(void*) = nullptr;
+  int (*cuEventCreate)(CUevent*, unsigned) = nullptr;
+  int (*cuEventRecord)(CUevent, void*) = nullptr;
+  int (*cuStreamWaitEvent)(void*, CUevent, unsigned) = nullptr;
   int (*cuGetErrorName)(int, const char**) = nullptr;
 
   static const Driver& get() {
@@ -55,6 +62,11 @@ struct Driver {
     find(cuMemcpyHtoD, "cuMemcpyHtoD_v2");
     find(cuMemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
     find(cuLaunchKernel, "cuLaunchKernel");
+    find(cuStreamCreate, "cuStreamCreate");
+    find(cuStreamSynchronize, "cuStreamSynchronize");
+    find(cuEventCreate, "cuEventCreate");
+    find(cuEventRecord, "cuEventRecord");
+    find(cuStreamWaitEvent, "cuStreamWaitEvent");
     find(cuGetErrorName, "cuGetErrorName");
     is_there = has_all;
   }

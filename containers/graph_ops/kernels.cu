@@ -1,182 +1,226 @@
 // The CUDA kernels of the graph operators, compiled to PTX by make_ptx.py: no CUDA toolkit is needed where they run.
 //
-// LoraAdd: y = plain + (x A) B.  x [rows, inputs], A [inputs, rank], B [rank, outputs], all row-major fp16; sums in fp32, added
-// up in the same order each time. A prompt has many rows: two kernels. Decode has one: then all that counts is latency, and
-// it is one kernel. rank is a multiple of 8, outputs of 2.
+// A branch is y = plain + (x A) B in two halves: t = x A, beside the base's product, and then y = plain + t B. All fp16, t and all
+// sums in fp32, added up in the same order each time. A lies in tiles of eight ranks, [rank / 8][inputs][8]; B in segments of
+// columns, each [ranks][columns]; see lora_pack.h. ranks, columns and inputs are multiples of 8.
 
 #include <cuda_fp16.h>
 
 namespace {
 constexpr int kThreads = 128;
-constexpr int kMaxRank = 512;
-constexpr int kEarly = 16;  // rows of B that a thread holds before the blocks meet
-
-// Rows that one block of the second kernel works on together, so that B is read once for all of them.
-constexpr int kRows = 8;
+constexpr int kDownThreads = 512;  // of the first half
+constexpr int kTogether = 8;       // loads that a thread of it has under way at once
+constexpr int kColumns = 64;       // outputs of a block of the second half, for one row
+constexpr int kRows = 8;           // rows of a prompt that a block works on together, so that weights are read once for all of them
+constexpr int kWarp = 32;
+constexpr int kSiblings = 4, kSegments = 4;  // as in lora_pack.h
 
 struct Eight {
   uint4 bits;
   __device__ void load(const __half* from) { bits = *reinterpret_cast<const uint4*>(from); }
-  __device__ void spread(float* to) const {
+  __device__ void add_to(float* sums, float factor) const {
     const __half2* pairs = reinterpret_cast<const __half2*>(&bits);
+#pragma unroll
     for (int pair = 0; pair < 4; ++pair) {
       const float2 two = __half22float2(pairs[pair]);
-      to[2 * pair] = two.x;
-      to[2 * pair + 1] = two.y;
+      sums[2 * pair] += factor * two.x;
+      sums[2 * pair + 1] += factor * two.y;
     }
   }
 };
 }  // namespace
 
-// partial[row][slice][rank]: block (slice, row) adds up its slice of the inputs. Eight ranks a thread; rank % 8 == 0.
-extern "C" __global__ void __launch_bounds__(kThreads)
-lora_down(const __half* x, const __half* a, float* partial, int inputs, int rank, int slice_length) {
-  __shared__ float sums[kThreads][8 + 1];
-  const int slice = blockIdx.x, row = blockIdx.y, slices = gridDim.x;
-  const int parts = rank / 8, part = threadIdx.x % parts, lane = threadIdx.x / parts, lanes = kThreads / parts;
-  const int first = slice * slice_length, last = min(first + slice_length, inputs);
-  float sum[8] = {};
-  if (lane < lanes) {
-    for (int k = first + lane; k < last; k += lanes) {
-      Eight weights;
-      weights.load(a + static_cast<size_t>(k) * rank + 8 * part);
-      const float value = __half2float(x[static_cast<size_t>(row) * inputs + k]);
-      float spread[8];
-      weights.spread(spread);
-      for (int j = 0; j < 8; ++j) sum[j] += value * spread[j];
+// Projections that read the same x: the tiles of each one's A, and where its B lies.
+struct Siblings {
+  const __half* a[kSiblings];
+  const char* b[kSiblings];
+  int b_bytes[kSiblings];
+  int tiles[kSiblings];
+};
+
+struct Segment {
+  const __half* b;
+  int first_column, columns, first_rank, ranks;
+};
+
+struct Segments {
+  Segment of[kSegments];
+};
+
+namespace {
+
+__device__ const __half* tile_of(const Siblings& all, int tile, int inputs) {
+  const __half* a = all.a[0];
+  int left = tile;
+#pragma unroll
+  for (int at = 0; at + 1 < kSiblings; ++at) {
+    if (a == all.a[at] && left >= all.tiles[at]) {
+      left -= all.tiles[at];
+      a = all.a[at + 1];
     }
   }
-  for (int j = 0; j < 8; ++j) sums[threadIdx.x][j] = sum[j];
+  return a + static_cast<size_t>(left) * inputs * 8;
+}
+
+// B is wanted right after the product: have the card fetch it into its cache meanwhile.
+__device__ void fetch_ahead(const Siblings& all) {
+  constexpr int kLine = 128;
+  const int stride = gridDim.x * kDownThreads * kLine;
+#pragma unroll
+  for (int at = 0; at < kSiblings; ++at)
+    for (int byte = (blockIdx.x * kDownThreads + threadIdx.x) * kLine; byte < all.b_bytes[at]; byte += stride)
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(all.b[at] + byte));
+}
+
+__device__ Segment segment_of(const Segments& all, int column) {
+  Segment found = {nullptr, 0, 0, 0, 0};
+#pragma unroll
+  for (int at = 0; at < kSegments; ++at) {
+    const Segment each = all.of[at];
+    if (column >= each.first_column && column < each.first_column + each.columns) found = each;
+  }
+  return found;
+}
+
+// Eight sums of every thread of a block, added up; the first eight threads hold one each.
+__device__ float of_block(float* sum) {
+  __shared__ float of_warps[kDownThreads / kWarp][8];
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+    for (int other = kWarp / 2; other; other /= 2) sum[j] += __shfl_xor_sync(0xffffffffu, sum[j], other);
+  if (threadIdx.x % kWarp == 0)
+#pragma unroll
+    for (int j = 0; j < 8; ++j) of_warps[threadIdx.x / kWarp][j] = sum[j];
   __syncthreads();
-  for (int column = threadIdx.x; column < rank; column += kThreads) {
-    float total = 0.f;
-    for (int other = 0; other < lanes; ++other) total += sums[other * parts + column / 8][column % 8];
-    partial[(static_cast<size_t>(row) * slices + slice) * rank + column] = total;
+  float total = 0.f;
+  if (threadIdx.x < 8)
+#pragma unroll
+    for (int warp = 0; warp < kDownThreads / kWarp; ++warp) total += of_warps[warp][threadIdx.x];
+  __syncthreads();
+  return total;
+}
+}  // namespace
+
+// t[8 tile ...] of one row: block `tile` reads one tile of A, everything at once.
+extern "C" __global__ void __launch_bounds__(kDownThreads) lora_down_one(const __half* x, float* t, Siblings all, int inputs) {
+  const __half* a = tile_of(all, blockIdx.x, inputs);
+  float sum[8] = {};
+  for (int first = threadIdx.x; first < inputs; first += kDownThreads * kTogether) {
+    Eight weights[kTogether];
+    __half values[kTogether];
+#pragma unroll
+    for (int at = 0; at < kTogether; ++at) {
+      const int k = first + at * kDownThreads;
+      values[at] = __float2half(0.f);
+      weights[at].bits = make_uint4(0, 0, 0, 0);
+      if (k < inputs) {
+        values[at] = x[k];
+        weights[at].load(a + static_cast<size_t>(k) * 8);
+      }
+    }
+    if (first == static_cast<int>(threadIdx.x)) fetch_ahead(all);
+#pragma unroll
+    for (int at = 0; at < kTogether; ++at) weights[at].add_to(sum, __half2float(values[at]));
+  }
+  const float total = of_block(sum);
+  if (threadIdx.x < 8) t[blockIdx.x * 8 + threadIdx.x] = total;
+}
+
+// The same for kRows rows a block; t is [rows][8 tiles].
+extern "C" __global__ void __launch_bounds__(kDownThreads)
+lora_down(const __half* x, float* t, Siblings all, int inputs, int rows) {
+  const __half* a = tile_of(all, blockIdx.x, inputs);
+  const int first_row = blockIdx.y * kRows, here = min(kRows, rows - first_row);
+  const __half* from = x + static_cast<size_t>(first_row) * inputs;
+  float sum[kRows][8] = {};
+  for (int k = threadIdx.x; k < inputs; k += kDownThreads) {
+    Eight weights;
+    weights.load(a + static_cast<size_t>(k) * 8);
+#pragma unroll
+    for (int row = 0; row < kRows; ++row)
+      if (row < here) weights.add_to(sum[row], __half2float(from[static_cast<size_t>(row) * inputs + k]));
+  }
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const float total = of_block(sum[row]);
+    if (row < here && threadIdx.x < 8) t[static_cast<size_t>(first_row + row) * gridDim.x * 8 + blockIdx.x * 8 + threadIdx.x] = total;
   }
 }
 
-// y[row][n] = plain[row][n] + sum_j t[row][j] B[j][n], t being the sum of the slices. Two outputs a thread, kRows rows a block.
+// y[n] = plain[n] + sum_j t[j] B[j][n] of one row, kColumns of it a block: eight columns and every sixteenth rank a thread.
 extern "C" __global__ void __launch_bounds__(kThreads)
-lora_up(const __half* plain, const float* partial, const __half* b, __half* y, int rows, int outputs, int rank, int slices) {
-  extern __shared__ float t[];  // [kRows][rank]
-  const int first_row = blockIdx.y * kRows;
-  const int here = min(kRows, rows - first_row);
-  for (int at = threadIdx.x; at < here * rank; at += kThreads) {
-    const float* from = partial + (static_cast<size_t>(first_row + at / rank) * slices) * rank + at % rank;
-    float total = 0.f;
-    for (int slice = 0; slice < slices; ++slice) total += from[static_cast<size_t>(slice) * rank];
-    t[at] = total;
+lora_up_one(const __half* plain, const float* t, __half* y, Segments all, int outputs) {
+  constexpr int kGroups = kColumns / 8, kLanes = kThreads / kGroups, kLoads = 4;
+  __shared__ float sums[kThreads / kWarp][kColumns];
+  const int group = threadIdx.x % kGroups, lane = threadIdx.x / kGroups;
+  const int column = blockIdx.x * kColumns + 8 * group, own = blockIdx.x * kColumns + threadIdx.x;
+  const bool is_writer = threadIdx.x < kColumns && own < outputs;
+  const float before = is_writer ? __half2float(plain[own]) : 0.f;
+  const Segment mine = segment_of(all, column);
+  const __half* b = mine.b + (column - mine.first_column);
+  float sum[8] = {};
+  for (int first = lane; first < mine.ranks; first += kLanes * kLoads) {
+    Eight weights[kLoads];
+    float factors[kLoads];
+#pragma unroll
+    for (int at = 0; at < kLoads; ++at) {
+      const int j = first + at * kLanes;
+      factors[at] = 0.f;
+      weights[at].bits = make_uint4(0, 0, 0, 0);
+      if (j < mine.ranks) {
+        weights[at].load(b + static_cast<size_t>(j) * mine.columns);
+        factors[at] = t[mine.first_rank + j];
+      }
+    }
+#pragma unroll
+    for (int at = 0; at < kLoads; ++at) weights[at].add_to(sum, factors[at]);
   }
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+    for (int other = kGroups; other < kWarp; other *= 2) sum[j] += __shfl_xor_sync(0xffffffffu, sum[j], other);
+  if (threadIdx.x % kWarp < kGroups)
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[threadIdx.x / kWarp][8 * group + j] = sum[j];
+  __syncthreads();
+  if (!is_writer) return;
+  float total = before;
+#pragma unroll
+  for (int warp = 0; warp < kThreads / kWarp; ++warp) total += sums[warp][threadIdx.x];
+  y[own] = __float2half_rn(total);
+}
+
+// The same for kRows rows a block, two columns a thread. A row of t has `stride` numbers, of which this branch has `rank`.
+extern "C" __global__ void __launch_bounds__(kThreads)
+lora_up(const __half* plain, const float* t, __half* y, Segments all, int rows, int outputs, int rank, int stride) {
+  extern __shared__ float own[];  // [kRows][rank]
+  const int first_row = blockIdx.y * kRows, here = min(kRows, rows - first_row);
+  for (int at = threadIdx.x; at < here * rank; at += kThreads) own[at] = t[static_cast<size_t>(first_row + at / rank) * stride + at % rank];
   __syncthreads();
   const int n = 2 * (blockIdx.x * kThreads + threadIdx.x);
   if (n >= outputs) return;
+  const Segment mine = segment_of(all, n);
+  const __half* b = mine.b + (n - mine.first_column);
   float2 sum[kRows];
+#pragma unroll
   for (int row = 0; row < kRows; ++row) sum[row] = make_float2(0.f, 0.f);
 #pragma unroll 8
-  for (int j = 0; j < rank; ++j) {
-    const float2 weights = __half22float2(*reinterpret_cast<const __half2*>(b + static_cast<size_t>(j) * outputs + n));
+  for (int j = 0; j < mine.ranks; ++j) {
+    const float2 weights = __half22float2(*reinterpret_cast<const __half2*>(b + static_cast<size_t>(j) * mine.columns));
+#pragma unroll
     for (int row = 0; row < kRows; ++row) {
       if (row < here) {
-        sum[row].x += t[row * rank + j] * weights.x;
-        sum[row].y += t[row * rank + j] * weights.y;
+        sum[row].x += own[row * rank + mine.first_rank + j] * weights.x;
+        sum[row].y += own[row * rank + mine.first_rank + j] * weights.y;
       }
     }
   }
-  for (int row = 0; row < here; ++row) {
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    if (row >= here) continue;
     const size_t at = static_cast<size_t>(first_row + row) * outputs + n;
     const float2 before = __half22float2(*reinterpret_cast<const __half2*>(plain + at));
     *reinterpret_cast<__half2*>(y + at) = __floats2half2_rn(before.x + sum[row].x, before.y + sum[row].y);
   }
-}
-
-// One row in one launch: every block adds up its share of the inputs, all blocks meet, every block makes its share of the
-// outputs. They meet at a counter that only grows, so a captured graph can be replayed. The host starts few enough blocks
-// that all of them are on the card together. What does not depend on the meeting is loaded before it.
-extern "C" __global__ void __launch_bounds__(kThreads)
-lora_one(const __half* x, const __half* plain, const __half* a, const __half* b, __half* y, float* partial, unsigned long long* met,
-         int inputs, int outputs, int rank) {
-  __shared__ float sums[kThreads][8 + 1];
-  __shared__ float t[kMaxRank];
-  const int blocks = gridDim.x;
-  const int pairs = (outputs / 2 + blocks - 1) / blocks;  // outputs of a block, two and two; never more than kThreads
-  const int n = 2 * (blockIdx.x * pairs + threadIdx.x);
-  const bool is_mine = threadIdx.x < pairs && n < outputs;
-  __half2 early[kEarly];
-  float2 sum = make_float2(0.f, 0.f);
-  if (is_mine) {
-#pragma unroll
-    for (int j = 0; j < kEarly; ++j)
-      if (j < rank) early[j] = *reinterpret_cast<const __half2*>(b + static_cast<size_t>(j) * outputs + n);
-    sum = __half22float2(*reinterpret_cast<const __half2*>(plain + n));
-  }
-
-  const int share = (inputs + blocks - 1) / blocks, first = blockIdx.x * share, last = min(first + share, inputs);
-  const int parts = rank / 8, part = threadIdx.x % parts, lane = threadIdx.x / parts, lanes = kThreads / parts;
-  float mine[8] = {};
-  if (lane < lanes) {
-#pragma unroll 4
-    for (int k = first + lane; k < last; k += lanes) {
-      Eight weights;
-      weights.load(a + static_cast<size_t>(k) * rank + 8 * part);
-      const float value = __half2float(x[k]);
-      float spread[8];
-      weights.spread(spread);
-      for (int j = 0; j < 8; ++j) mine[j] += value * spread[j];
-    }
-  }
-  for (int j = 0; j < 8; ++j) sums[threadIdx.x][j] = mine[j];
-  __syncthreads();
-  for (int column = threadIdx.x; column < rank; column += kThreads) {
-    float total = 0.f;
-#pragma unroll 8
-    for (int other = 0; other < lanes; ++other) total += sums[other * parts + column / 8][column % 8];
-    __stcg(partial + static_cast<size_t>(blockIdx.x) * rank + column, total);
-  }
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    const unsigned long long before = atomicAdd(met, 1ULL);
-    const unsigned long long all = (before / blocks + 1) * blocks;
-    while (*static_cast<volatile unsigned long long*>(met) < all) {
-    }
-    __threadfence();
-  }
-  __syncthreads();
-
-  // The shares of all blocks, added up in a fixed order: as many threads a column as there are.
-  const int helpers = max(1, kThreads / rank);
-  if (threadIdx.x < helpers * rank || helpers == 1) {
-    for (int column = threadIdx.x % (helpers * rank); column < rank * helpers; column += kThreads) {
-      float total = 0.f;
-#pragma unroll 8
-      for (int block = column / rank; block < blocks; block += helpers) total += __ldcg(partial + static_cast<size_t>(block) * rank + column % rank);
-      if (helpers == 1) t[column] = total;
-      else sums[column][0] = total;
-    }
-  }
-  __syncthreads();
-  if (helpers > 1 && threadIdx.x < rank) {
-    float total = 0.f;
-    for (int helper = 0; helper < helpers; ++helper) total += sums[helper * rank + threadIdx.x][0];
-    t[threadIdx.x] = total;
-  }
-  if (helpers > 1) __syncthreads();
-  if (!is_mine) return;
-#pragma unroll
-  for (int j = 0; j < kEarly; ++j) {
-    if (j < rank) {
-      const float2 weights = __half22float2(early[j]);
-      sum.x += t[j] * weights.x;
-      sum.y += t[j] * weights.y;
-    }
-  }
-#pragma unroll 8
-  for (int j = kEarly; j < rank; ++j) {
-    const float2 weights = __half22float2(*reinterpret_cast<const __half2*>(b + static_cast<size_t>(j) * outputs + n));
-    sum.x += t[j] * weights.x;
-    sum.y += t[j] * weights.y;
-  }
-  *reinterpret_cast<__half2*>(y + n) = __floats2half2_rn(sum.x, sum.y);
 }
 
 // y = gate * sigmoid(gate) * up, two values a thread; `pairs` of them.

@@ -2,8 +2,11 @@
 // Decode reads all of A and B for every token, so what counts is their bytes: half of what floats would be.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+
+#include "lora_pack.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -29,45 +32,62 @@ inline float as_float(Half half) {
   return value;
 }
 
+// x [inputs] and plain [outputs] of one row; t [rank] between the two halves. A and B as in lora_pack.h.
 struct LoraRow {
   const float *x, *plain;
-  const Half *a, *b;
-  float* y;
-  std::int64_t inputs, outputs, rank;
-  float* t;  // [rank]
+  const char* pack;
+  const PackBranch& branch;
+  float *y, *t;
 
-  void run() const {
-    run_down();
-    run_up(0, outputs);
-  }
+  std::int64_t tiles() const { return branch.rank / kRankStep; }
 
-  // t = x A
-  void run_down() const {
+  // t = x A, eight ranks of it for each tile
+  void run_down(std::int64_t first, std::int64_t last) const {
+    for (std::int64_t tile = first; tile < last; ++tile) {
+      const Half* a = reinterpret_cast<const Half*>(pack + branch.at) + tile * branch.inputs * kRankStep;
 #if defined(__x86_64__)
-    if (is_wide()) return down_wide();
+      if (is_wide()) {
+        down_wide(a, t + tile * kRankStep);
+        continue;
+      }
 #endif
-    for (std::int64_t j = 0; j < rank; ++j) down(j, j + 1);
+      down(a, t + tile * kRankStep);
+    }
   }
 
   // y = plain + t B, outputs `first` to `last` of it
   void run_up(std::int64_t first, std::int64_t last) const {
+    if (y != plain) std::memcpy(y + first, plain + first, (last - first) * sizeof(float));
+    for (std::uint32_t number = 0; number < branch.segments; ++number) {
+      const PackSegment& part = branch.of[number];
+      const std::int64_t begin = std::max<std::int64_t>(first, part.first_column);
+      const std::int64_t end = std::min<std::int64_t>(last, std::int64_t{part.first_column} + part.columns);
+      if (begin >= end) continue;
 #if defined(__x86_64__)
-    if (is_wide()) return up_wide(first, last);
+      if (is_wide()) {
+        up_wide(part, begin, end);
+        continue;
+      }
 #endif
-    up(first, last);
+      up(part, begin, end);
+    }
   }
 
  private:
-  void down(std::int64_t first, std::int64_t last) const {
-    for (std::int64_t j = first; j < last; ++j) t[j] = 0.f;
-    for (std::int64_t k = 0; k < inputs; ++k)
-      for (std::int64_t j = first; j < last; ++j) t[j] += x[k] * as_float(a[k * rank + j]);
+  const Half* row_of(const PackSegment& part, std::int64_t rank, std::int64_t column) const {
+    return reinterpret_cast<const Half*>(pack + part.at) + rank * part.columns + (column - part.first_column);
   }
 
-  void up(std::int64_t first, std::int64_t last) const {
+  void down(const Half* a, float* sums) const {
+    for (int j = 0; j < kRankStep; ++j) sums[j] = 0.f;
+    for (std::int64_t k = 0; k < branch.inputs; ++k)
+      for (int j = 0; j < kRankStep; ++j) sums[j] += x[k] * as_float(a[k * kRankStep + j]);
+  }
+
+  void up(const PackSegment& part, std::int64_t first, std::int64_t last) const {
     for (std::int64_t n = first; n < last; ++n) {
-      float sum = plain[n];
-      for (std::int64_t j = 0; j < rank; ++j) sum += t[j] * as_float(b[j * outputs + n]);
+      float sum = y[n];
+      for (std::int64_t j = 0; j < part.ranks; ++j) sum += t[part.first_rank + j] * as_float(*row_of(part, j, n));
       y[n] = sum;
     }
   }
@@ -82,48 +102,28 @@ struct LoraRow {
 
   EDGE_WIDE static __m256 eight(const Half* from) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); }
 
-  // Sixteen columns of A at a time, rows of it one and one, so that no sum waits for the one before.
-  EDGE_WIDE void down_wide() const {
-    std::int64_t j = 0;
-    for (; j + 16 <= rank; j += 16) {
-      __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-      std::int64_t k = 0;
-      for (; k + 2 <= inputs; k += 2) {
-        const Half *first = a + k * rank + j, *second = first + rank;
-        const __m256 one = _mm256_set1_ps(x[k]), two = _mm256_set1_ps(x[k + 1]);
-        sums[0] = _mm256_fmadd_ps(one, eight(first), sums[0]);
-        sums[1] = _mm256_fmadd_ps(one, eight(first + 8), sums[1]);
-        sums[2] = _mm256_fmadd_ps(two, eight(second), sums[2]);
-        sums[3] = _mm256_fmadd_ps(two, eight(second + 8), sums[3]);
-      }
-      for (; k < inputs; ++k) {
-        const Half* row = a + k * rank + j;
-        sums[0] = _mm256_fmadd_ps(_mm256_set1_ps(x[k]), eight(row), sums[0]);
-        sums[1] = _mm256_fmadd_ps(_mm256_set1_ps(x[k]), eight(row + 8), sums[1]);
-      }
-      _mm256_storeu_ps(t + j, _mm256_add_ps(sums[0], sums[2]));
-      _mm256_storeu_ps(t + j + 8, _mm256_add_ps(sums[1], sums[3]));
-    }
-    for (; j + 8 <= rank; j += 8) {
-      __m256 sum = _mm256_setzero_ps();
-      for (std::int64_t k = 0; k < inputs; ++k) sum = _mm256_fmadd_ps(_mm256_set1_ps(x[k]), eight(a + k * rank + j), sum);
-      _mm256_storeu_ps(t + j, sum);
-    }
-    if (j < rank) down(j, rank);
+  // Rows of A by fours, so that no sum waits for the one before.
+  EDGE_WIDE void down_wide(const Half* a, float* to) const {
+    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    std::int64_t k = 0;
+    for (; k + 4 <= branch.inputs; k += 4)
+      for (int at = 0; at < 4; ++at) sums[at] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + k + at), eight(a + (k + at) * kRankStep), sums[at]);
+    for (; k < branch.inputs; ++k) sums[0] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + k), eight(a + k * kRankStep), sums[0]);
+    _mm256_storeu_ps(to, _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
   }
 
-  EDGE_WIDE void up_wide(std::int64_t n, std::int64_t last) const {
+  EDGE_WIDE void up_wide(const PackSegment& part, std::int64_t n, std::int64_t last) const {
     for (; n + 32 <= last; n += 32) {
       __m256 sums[4];
-      for (int part = 0; part < 4; ++part) sums[part] = _mm256_loadu_ps(plain + n + 8 * part);
-      for (std::int64_t j = 0; j < rank; ++j) {
-        const __m256 value = _mm256_set1_ps(t[j]);
-        const Half* row = b + j * outputs + n;
-        for (int part = 0; part < 4; ++part) sums[part] = _mm256_fmadd_ps(value, eight(row + 8 * part), sums[part]);
+      for (int at = 0; at < 4; ++at) sums[at] = _mm256_loadu_ps(y + n + 8 * at);
+      const Half* row = row_of(part, 0, n);
+      for (std::int64_t j = 0; j < part.ranks; ++j, row += part.columns) {
+        const __m256 value = _mm256_broadcast_ss(t + part.first_rank + j);
+        for (int at = 0; at < 4; ++at) sums[at] = _mm256_fmadd_ps(value, eight(row + 8 * at), sums[at]);
       }
-      for (int part = 0; part < 4; ++part) _mm256_storeu_ps(y + n + 8 * part, sums[part]);
+      for (int at = 0; at < 4; ++at) _mm256_storeu_ps(y + n + 8 * at, sums[at]);
     }
-    up(n, last);
+    up(part, n, last);
   }
 #undef EDGE_WIDE
 #endif

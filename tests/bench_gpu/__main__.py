@@ -36,6 +36,7 @@ def main() -> int:
     steps = work / "run" / "steps"
     adapters = [["--adapter", str(file)] for file in sorted(steps.glob(f"adapter-{asked.device}-*/out/*.onnx_adapter"))]
     told("Decode", "decode", str(steps / f"export-{asked.device}" / "out"), *sum(adapters, []))
+    told("Branches by themselves", "lora_ops")
     return 0
 
 

@@ -31,8 +31,9 @@ def main() -> int:
     asked = parser.parse_args()
     require_cuda("cuda")
     for file in ("", *asked.file):
-        model, adapters = load(asked.folder, file, asked.adapter if not file else [])
-        for name in ("", *(path.stem for path in asked.adapter if not file)):
+        files = asked.adapter if not file else []
+        model, adapters = load(asked.folder, file, files)
+        for name in ("", *(path.stem for path in files)):
             print(json.dumps({"graph": file or "model.onnx", "adapter": name, **measured(model, adapters, name, asked)}), flush=True)
         del model, adapters
     return 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolkit.core import adapter_file, onnx_inputs
+from toolkit.core import adapter_file, lora_pack, onnx_inputs
 from toolkit.core.adapter_file import AdapterFile, BadAdapter
+from toolkit.core.lora_pack import PACK_INPUT, PLACES_NOTE
 from toolkit.core.onnx_inputs import BadGraph, GraphFile
 from toolkit.errors import RunError
 
@@ -49,11 +50,26 @@ def _misfit(found: AdapterFile, takes: GraphFile) -> str:
     if not found.tensors:
         return "it holds no tensors"
     for name, kind in sorted(found.tensors.items()):
-        wanted = takes.inputs.get(name) if ADAPTER_INPUT in name else None
+        wanted = takes.inputs.get(name) if ADAPTER_INPUT in name or name == PACK_INPUT else None
         if wanted is None:
             return f"the graph has no input {name}"
         if not wanted.takes(kind):
             return f"{name} is {kind}, the graph takes {wanted}"
         if 0 in kind.shape:
             return f"{name} is of rank 0"
+    if PACK_INPUT in found.tensors:
+        return _misfit_inside(found, takes)
     return f"{found.unsound[0]} holds values that are no numbers" if found.unsound else ""
+
+
+def _misfit_inside(found: AdapterFile, takes: GraphFile) -> str:
+    """What does not fit in an adapter that is one tensor, by the names of the graph's projections."""
+    places = lora_pack.places(takes.notes.get(PLACES_NOTE, "[]"))
+    if len(places) != len(found.branches):
+        return f"it is made for {len(found.branches)} projections, the graph has {len(places)} that take adapters"
+    for (name, inputs, outputs), branch in zip(places, found.branches, strict=True):
+        if (branch.inputs, branch.outputs) != (inputs, outputs):
+            return f"{name} has {branch.inputs} inputs and {branch.outputs} outputs in it, the graph's has {inputs} and {outputs}"
+        if not branch.is_sound:
+            return f"{name} holds values that are no numbers"
+    return "" if any(branch.rank for branch in found.branches) else "it changes no projection"

@@ -7,9 +7,12 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.core import lora_pack
+from toolkit.core.lora_pack import PACK_INPUT, PackedBranch
+
 MARK = b"TORT"
-FLOAT_TYPES = {1: "float32", 10: "float16", 16: "bfloat16"}
-"""ONNX's numbers of the types that weights have."""
+TYPES = {1: "float32", 2: "uint8", 10: "float16", 16: "bfloat16"}
+"""ONNX's numbers of the types that weights have, or that a whole adapter in one tensor has."""
 
 
 class BadAdapter(ValueError):
@@ -40,6 +43,8 @@ class AdapterFile:
     tensors: dict[str, TensorKind]
     unsound: tuple[str, ...]
     """Tensors that hold values which are no numbers."""
+    branches: tuple[PackedBranch, ...] = ()
+    """What is in an adapter that is one tensor."""
 
 
 def read(path: Path) -> AdapterFile:
@@ -61,20 +66,22 @@ def _read(data: mmap.mmap) -> AdapterFile:
         raise BadAdapter("the mark is missing")
     _format, _adapter, model_version, listed = _fields(data, _offset(data, 0), 4)
     start = _offset(data, listed)
-    tensors, unsound = {}, []
+    tensors, unsound, branches = {}, [], ()
     for number in range(_word(data, start)):
         name, kind, values = _tensor(data, _offset(data, start + 4 + 4 * number))
         tensors[name] = kind
+        if name == PACK_INPUT:
+            branches = lora_pack.read(values)
         if not _is_sound(values, kind.dtype):
             unsound.append(name)
-    return AdapterFile(_word(data, model_version) if model_version else 0, tensors, tuple(unsound))
+    return AdapterFile(_word(data, model_version) if model_version else 0, tensors, tuple(unsound), branches)
 
 
 def _tensor(data: mmap.mmap, at: int) -> tuple[str, TensorKind, bytes]:
     name, sizes, dtype, content = _fields(data, at, 4)
     name_at, sizes_at, content_at = (_offset(data, field) for field in (name, sizes, content))
     shape = struct.unpack_from(f"<{_word(data, sizes_at)}q", data, sizes_at + 4)
-    kind = TensorKind(shape, FLOAT_TYPES.get(_word(data, dtype), f"type {_word(data, dtype)}"))
+    kind = TensorKind(shape, TYPES.get(_word(data, dtype), f"type {_word(data, dtype)}"))
     return _bytes(data, name_at).decode(), kind, _bytes(data, content_at)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.core.adapter_file import FLOAT_TYPES, TensorKind
+from toolkit.core.adapter_file import TYPES, TensorKind
 
 Message = bytes | memoryview
 
@@ -60,7 +60,7 @@ def _input(value: Message) -> tuple[str, TensorKind]:
     tensor = dict(_fields(dict(_fields(parts[TYPE]))[TENSOR]))
     sizes = (dict(_fields(part)) for at, part in _fields(tensor.get(SHAPE, b"")) if at == DIMENSION)
     shape = tuple(size.get(SIZE) for size in sizes)
-    return bytes(parts[NAME]).decode(), TensorKind(shape, FLOAT_TYPES.get(tensor[ELEMENT], f"type {tensor[ELEMENT]}"))
+    return bytes(parts[NAME]).decode(), TensorKind(shape, TYPES.get(tensor[ELEMENT], f"type {tensor[ELEMENT]}"))
 
 
 def _fields(message: Message) -> Iterator[tuple[int, int | memoryview]]:

@@ -1,27 +1,50 @@
 """Our own graph operators: one node, and one kernel, where ONNX has several. Used where their library is at hand.
 
-`LoraAdd` takes an adapter's tensors where ONNX Runtime has them, in the host's memory, and keeps them on the card; without it they
-are copied there for every token. See containers/graph_ops.
+They take a whole adapter in one tensor, where ONNX Runtime has it, in the host's memory, and keep it on the card; without them hundreds of
+tensors are taken in, and copied to the card, for every token. See containers/graph_ops.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 from graph_library import DOMAIN
+from lora_pack import PACK_INPUT
 
 _LORA_TYPES = {"cpu": ir.DataType.FLOAT, "cuda": ir.DataType.FLOAT16}
-"""What LoraAdd computes in, by provider."""
-ADAPTER_TYPE = ir.DataType.FLOAT16
-"""What it takes adapters in."""
+"""What branches are computed in, by provider."""
+MOST_SIBLINGS = 4
+"""Branches of one `x` that one node begins."""
 
 
-def has_lora_add(provider: str, dtype: ir.DataType) -> bool:
+def has_branches(provider: str, dtype: ir.DataType) -> bool:
     return _LORA_TYPES.get(provider) == dtype
 
 
-def lora_add(source: ir.Value, plain: ir.Value, down: ir.Value, up: ir.Value, name: str) -> ir.Node:
-    """plain + (source down) up; the output takes over the memory of `plain`."""
-    return ir.node("LoraAdd", [source, plain, down, up], domain=DOMAIN, name=name)
+def pack_input(graph: ir.Graph) -> ir.Value:
+    """The graph input for a whole adapter; empty by default, which adds nothing."""
+    value = ir.Value(name=PACK_INPUT, shape=ir.Shape(["adapter_bytes"]), type=ir.TensorType(ir.DataType.UINT8))
+    value.const_value = ir.tensor(np.zeros(0, np.uint8), name=PACK_INPUT)
+    graph.inputs.append(value)
+    graph.initializers[PACK_INPUT] = value
+    return value
+
+
+def lora_add(source: ir.Value, plain: ir.Value, pack: ir.Value, branch: int, name: str) -> ir.Node:
+    """plain + (source A) B, A and B being those of a branch; the output takes over the memory of `plain`."""
+    return ir.node("LoraAdd", [source, plain, pack], {"branch": branch}, domain=DOMAIN, name=name)
+
+
+def lora_begin(source: ir.Value, pack: ir.Value, branches: list[int], name: str) -> ir.Node:
+    """`source` as it is, for the products, which so come later; and source A of all branches, computed beside them."""
+    return ir.node("LoraBegin", [source, pack], {"branches": branches}, num_outputs=2, domain=DOMAIN, name=name)
+
+
+def lora_end(plain: ir.Value, begun: ir.Node, branch: int, name: str) -> ir.Node:
+    """plain + (source A) B; it takes the source too, whose memory must not be given away before."""
+    attributes = {"branch": branch, "branches": list(begun.attributes["branches"].as_ints())}
+    same, begun_sums = begun.outputs
+    return ir.node("LoraEnd", [plain, begun_sums, same, begun.inputs[1]], attributes, domain=DOMAIN, name=name)
 
 
 def fuse_silu(graph: ir.Graph) -> int:

@@ -1,8 +1,9 @@
 """Gives an exported graph inputs for LoRA adapters: y = x W + (x A) B, where A and B may be set at run time.
 
-A and B are graph inputs with a default, so the graph runs without an adapter, and any adapter fits: the rank is
-symbolic. They are never int4, and a packed projection gets one branch, not three. Where our operators are at hand a branch is
-one node, and A and B have 16 bits, for decode reads them all at every token; else it is three, in the type of the activations.
+They are graph inputs with a default, so the graph runs without an adapter, and any adapter fits, whatever its ranks. They are never
+int4, and a packed projection gets one branch, not three. Where our operators are at hand, all of an adapter is one input, in 16 bits, and a
+branch is one node, or on CUDA two around the product, so that its first half runs beside it. Else A and B are an input each, in the
+type of the activations, and a branch is three nodes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from graph_library import library_for
 from lora_layout import METADATA_KEY, as_plain, from_plain, input_name
+from lora_pack import METADATA_KEY as PLACES_KEY
+from lora_pack import Place, places_as_text
 from olive.model import ONNXModelHandler
 from olive.model.utils import resolve_onnx_path
 from olive.passes import Pass
@@ -51,26 +55,61 @@ class LoraInputs(Pass):
         return ir_model_to_olive_model(graph_model, path, {"save_as_external_data": True, "external_data_name": DATA_FILE})
 
 
+@dataclass(frozen=True)
+class Projection:
+    """A product of the graph that gets a branch."""
+
+    block: int
+    name: str
+    """Such as `attn.o_proj`."""
+    node: ir.Node
+    place: Place
+
+    @property
+    def source(self) -> ir.Value:
+        return self.node.inputs[0]
+
+    @property
+    def plain(self) -> ir.Value:
+        return self.node.outputs[0]
+
+    @property
+    def dtype(self) -> ir.DataType:
+        return self.plain.dtype or self.source.dtype or ir.DataType.FLOAT
+
+    @property
+    def stem(self) -> str:
+        return f"/model/layers.{self.block}/{self.name.replace('.', '/')}/lora"
+
+
 def insert_lora_inputs(model: ir.Model, plain_layout: dict, operators_for: str = "") -> int:
     """Insert the branches; how many. The layout, cut down to what the graph has, goes into its metadata.
 
     Raises:
         ValueError: the graph has none of the projections, or one of another width than the layout says.
     """
-    wanted, found = from_plain(plain_layout), {}
-    projections = [item for item in _projections(model.graph) if item[1] in wanted]
-    for block, name, node in projections:
-        rows = sum(part.rows for part in wanted[name])
-        inputs, outputs = _widths(node)
-        if rows != outputs:
-            raise ValueError(f"{node.name} has {outputs} outputs, the model's config says {rows}.")
-        if _insert_branch(model.graph, node, block, name, inputs, outputs, operators_for):
-            graph_operators.declare(model)
-        found[name] = wanted[name]
-    if not projections:
+    wanted = from_plain(plain_layout)
+    found = [_projection(item, wanted) for item in _projections(model.graph) if item[1] in wanted]
+    if not found:
         raise ValueError("The graph has none of the projections that adapters are trained for.")
-    model.metadata_props[METADATA_KEY] = json.dumps(as_plain(found))
-    return len(projections)
+    if all(graph_operators.has_branches(operators_for, each.dtype) for each in found):
+        _insert_ours(model.graph, found, operators_for)
+        graph_operators.declare(model)
+        model.metadata_props[PLACES_KEY] = places_as_text([each.place for each in found])
+    else:
+        for each in found:
+            _insert_three(model.graph, each)
+    model.metadata_props[METADATA_KEY] = json.dumps(as_plain({each.name: wanted[each.name] for each in found}))
+    return len(found)
+
+
+def _projection(item: tuple[int, str, ir.Node], wanted: dict) -> Projection:
+    block, name, node = item
+    inputs, outputs = _widths(node)
+    rows = sum(part.rows for part in wanted[name])
+    if rows != outputs:
+        raise ValueError(f"{node.name} has {outputs} outputs, the model's config says {rows}.")
+    return Projection(block, name, node, Place(f"model.layers.{block}.{name}", inputs, outputs))
 
 
 def _projections(graph: ir.Graph) -> Iterator[tuple[int, str, ir.Node]]:
@@ -89,23 +128,49 @@ def _widths(node: ir.Node) -> tuple[int, int]:
     return int(inputs), int(outputs)
 
 
-def _insert_branch(graph: ir.Graph, node: ir.Node, block: int, name: str, inputs: int, outputs: int, operators_for: str) -> bool:
-    """Insert one branch; whether it is a node of ours."""
-    source, plain = node.inputs[0], node.outputs[0]
-    dtype = plain.dtype or source.dtype or ir.DataType.FLOAT
-    rank = f"rank_{block}_{name.replace('.', '_')}"
-    is_ours = graph_operators.has_lora_add(operators_for, dtype)
-    kept = graph_operators.ADAPTER_TYPE if is_ours else dtype
-    down = _adapter_input(graph, input_name(block, name, "A"), [inputs, rank], kept)
-    up = _adapter_input(graph, input_name(block, name, "B"), [rank, outputs], kept)
-    stem = f"/model/layers.{block}/{name.replace('.', '/')}/lora"
-    nodes = [graph_operators.lora_add(source, plain, down, up, f"{stem}/LoraAdd")] if is_ours else _in_three(source, plain, down, up, stem)
+def _insert_ours(graph: ir.Graph, found: list[Projection], provider: str) -> None:
+    """The branches by our operators; their numbers are their places in the list."""
+    pack = graph_operators.pack_input(graph)
+    numbered = list(enumerate(found))
+    if provider == "cpu":
+        for number, each in numbered:
+            _insert_after(graph, each, [graph_operators.lora_add(each.source, each.plain, pack, number, f"{each.stem}/LoraAdd")])
+        return
+    by_source: dict[ir.Value, list[tuple[int, Projection]]] = {}
+    for number, each in numbered:
+        by_source.setdefault(each.source, []).append((number, each))
+    for group in by_source.values():
+        for first in range(0, len(group), graph_operators.MOST_SIBLINGS):
+            _insert_pairs(graph, group[first : first + graph_operators.MOST_SIBLINGS], pack)
+
+
+def _insert_pairs(graph: ir.Graph, siblings: list[tuple[int, Projection]], pack: ir.Value) -> None:
+    """One beginning for projections that read the same, before the first of them; an end after each."""
+    source, stem = siblings[0][1].source, siblings[0][1].stem
+    begin = graph_operators.lora_begin(source, pack, [number for number, _each in siblings], f"{stem}/LoraBegin")
+    same, sums = begin.outputs
+    _describe(same, f"{stem}/same", list(source.shape) if source.shape is not None else _lead(source) + [None], siblings[0][1].dtype)
+    _describe(sums, f"{stem}/sums", [None, None], ir.DataType.FLOAT)
+    graph.insert_before(siblings[0][1].node, begin)
+    for number, each in siblings:
+        each.node.replace_input_with(0, same)
+        _insert_after(graph, each, [graph_operators.lora_end(each.plain, begin, number, f"{each.stem}/LoraEnd")])
+
+
+def _insert_three(graph: ir.Graph, each: Projection) -> None:
+    rank = f"rank_{each.block}_{each.name.replace('.', '_')}"
+    down = _adapter_input(graph, input_name(each.block, each.name, "A"), [each.place.inputs, rank], each.dtype)
+    up = _adapter_input(graph, input_name(each.block, each.name, "B"), [rank, each.place.outputs], each.dtype)
+    _insert_after(graph, each, _in_three(each.source, each.plain, down, up, each.stem))
+
+
+def _insert_after(graph: ir.Graph, each: Projection, nodes: list[ir.Node]) -> None:
+    """Put nodes behind a product; who read it reads the last of them."""
     total = nodes[-1].outputs[0]
-    _describe(total, f"{stem}/output_0", [*_lead(plain), outputs], dtype)
-    for reader, place in [use for use in plain.uses() if use.node is not nodes[-1]]:
-        reader.replace_input_with(place, total)
-    graph.insert_after(node, nodes)
-    return is_ours
+    _describe(total, f"{each.stem}/output_0", [*_lead(each.plain), each.place.outputs], each.dtype)
+    for reader, index in [use for use in each.plain.uses() if use.node is not nodes[-1]]:
+        reader.replace_input_with(index, total)
+    graph.insert_after(each.node, nodes)
 
 
 def _in_three(source: ir.Value, plain: ir.Value, down: ir.Value, up: ir.Value, stem: str) -> list[ir.Node]:

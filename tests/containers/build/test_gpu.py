@@ -34,6 +34,7 @@ def build(bench, run: Path, environ: dict[str, str]) -> int:  # noqa: F811
 # -- before the long work ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(bool(cuda_gate.installed().cuda), reason="this environment is for CUDA")
 def test_a_recipe_for_cuda_in_an_environment_for_the_cpu_ends_before_any_work(bench) -> None:  # noqa: F811
     run = bench.make_run("0001-build", finetune={"provider": "cuda", "device": "h200"})
     assert build(bench, run, environ_with()) == 1

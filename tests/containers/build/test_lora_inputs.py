@@ -15,6 +15,8 @@ from step_io import StepError, read_step
 from tiny_models import save, step_file, tiny_llama, tiny_phi3
 from transformers import AutoModelForCausalLM
 
+from toolkit.core import adapter_check, adapter_file
+
 TARGETS = {
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
@@ -108,6 +110,19 @@ def test_the_weights_of_adapters_are_inputs_and_never_int4(bench):
     assert {value.dtype for value in inputs.values()} == {bench.adapter_type}
     assert all(None in value.shape for value in inputs.values())
     assert "attn.qkv_proj" in projections and "attn.q_proj" not in projections
+
+
+def test_an_adapter_is_one_tensor_where_our_operators_are_and_the_host_finds_that_it_fits(bench):
+    path = bench.convert(bench.peft("checked", rank=5))
+    adapter_check.check(path, bench.graph / "model.onnx")
+    found = adapter_file.read(path)
+    if bench.platform == HERE:
+        assert list(found.tensors) == ["lora.pack"]
+        sizes = [(place.inputs, place.outputs) for place in read_graph(bench.graph / "model.onnx").places]
+        assert [(branch.inputs, branch.outputs) for branch in found.branches] == sizes
+        assert all(branch.rank in (8, 24) for branch in found.branches)  # 5, filled up to 8; three times that for q, k and v
+    else:
+        assert len(found.tensors) == len(read_graph(bench.graph / "model.onnx").inputs)
 
 
 def test_the_export_says_whether_the_graph_runs_by_our_operators(bench):

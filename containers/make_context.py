@@ -26,9 +26,11 @@ SHARED = tuple(
     for name in ("events", "machine", "elf", "cuda_driver", "cuda_stack", "cuda_verdict")
 )
 """The files that the build image shares with the host side."""
-FLAVOURS = {"build": ("cpu", "cuda12", "cuda13"), "builder": ("cpu", "cuda12", "cuda13"), "runtime": ("cpu",)}
+FLAVOURS = ("cpu", "cuda12", "cuda13")
 DEFAULT_PYTHON = {"cpu": "3.11", "cuda12": "3.12", "cuda13": "3.12"}
-"""Of the base that a flavour is made on where no other is chosen."""
+"""Of the base that a flavour of the build image is made on where no other is chosen."""
+RUNTIME_PYTHON = "3.11"
+"""Of Debian 12, on which every flavour of the runtime image is made: NVIDIA's libraries come as wheels."""
 WITH_OLDER_BUILDER = ("cuda13",)
 """Flavours whose own model builder Olive cannot drive: see build/model_builder.py."""
 BUILDER = "onnxruntime_genai/models/"
@@ -50,7 +52,8 @@ def make_context(image: str, folder: Path, flavour: str, machine: str, python: s
         lay_out_builder(folder / "model_builder", flavour, machine, python)
         lay_out_operators(folder / "graph_ops", machine)
     if image == "runtime":
-        shutil.move(programs / "assemble.py", folder / "assemble.py")
+        shutil.rmtree(folder / "assembly", ignore_errors=True)
+        shutil.move(programs / "assembly", folder / "assembly")
     resolve(source / f"{flavour}.lock", folder / "wheels", machine, python)
 
 
@@ -89,15 +92,13 @@ def _emptied(folder: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Lay out the build context of an image.")
-    parser.add_argument("image", choices=sorted(FLAVOURS))
+    parser.add_argument("image", choices=("build", "builder", "runtime"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--flavour", choices=FLAVOURS["build"], default="cpu")
+    parser.add_argument("--flavour", choices=FLAVOURS, default="cpu")
     parser.add_argument("--machine", choices=sorted(MACHINES), default=platform.machine())
     parser.add_argument("--python", choices=PYTHONS, help="version of the image's Python; default: that of the flavour's default base")
     given = parser.parse_args(argv)
-    if given.flavour not in FLAVOURS[given.image]:
-        parser.error(f"there is no {given.image} image for {given.flavour}")
-    python = given.python or DEFAULT_PYTHON[given.flavour]
+    python = given.python or (RUNTIME_PYTHON if given.image == "runtime" else DEFAULT_PYTHON[given.flavour])
     try:
         make_context(given.image, given.folder, given.flavour, given.machine, python)
     except ResolveError as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from tests import tiny
 from tests.fakes import FakeEngine
+from tests.sample_job import SampleJob
+from tests.services.fixtures import base_image, docker_engine_available  # noqa: F401  fixtures
 from toolkit.core.run import Run, new_run
 
 # A runner started in the background may ignore Ctrl-C, and would hand that on to every `edge` that tests interrupt.
@@ -63,6 +66,17 @@ def exported_model(tiny_build: TinyBuild, tmp_path_factory: pytest.TempPathFacto
     shutil.copytree(tiny_build.content / "model", folder)
     shutil.copytree(tiny_build.content / "adapters", folder / "adapters")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample_job(tmp_path_factory: pytest.TempPathFactory, base_image: str) -> Iterator[SampleJob]:  # noqa: F811
+    """The sample model built, packaged and in the engine."""
+    job = SampleJob(tmp_path_factory.mktemp("sample-job"), base_image)
+    try:
+        job.do()
+        yield job
+    finally:
+        job.undo()
 
 
 @pytest.fixture(scope="session")

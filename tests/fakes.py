@@ -71,13 +71,10 @@ class FakeImages:
     known: dict[str, Image] = field(default_factory=dict)
     archives: list[bytes] = field(default_factory=list)
     pushes: list[PushProgress | str | Exception] = field(default_factory=list)
-    refuses_partial: bool = False
     of_layers: dict[str, ImageLayer] = field(default_factory=dict)
     """What is known of layers, by diff id."""
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
     """What programs in images answer, by image."""
-    saved: bytes = b""
-    """What `save` gives."""
 
     def facts(self) -> EngineFacts:
         return EngineFacts("0", "0", "memory", "/", 1, 1)
@@ -110,7 +107,7 @@ class FakeImages:
         self.archives.append(b"".join(archive))
 
     def save(self, reference: str) -> Iterable[bytes]:
-        return [self.saved]
+        return []
 
     def tag(self, reference: str, target: str) -> None:
         found = self.find(reference)

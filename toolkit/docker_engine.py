@@ -21,7 +21,8 @@ from docker.types import DeviceRequest, Mount
 
 from toolkit.core import process
 from toolkit.core.cuda_verdict import ALLOW_CPU
-from toolkit.core.engine import LABEL, Credentials, EngineFacts, Exit, Image, ImageLayer, PushProgress, Server
+from toolkit.core.engine import KEY_FILE, LABEL, Credentials, EngineFacts, Exit, Image, ImageLayer, PushProgress, Server
+from toolkit.core.flavour import GPU_RUNTIME
 from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.registry_access import PASSWORD_HINT
 from toolkit.core.run import Run
@@ -53,7 +54,8 @@ def _way_out(said: str) -> str:
         return "A chat with it may be open: end it; `edge clean --containers` removes ended ones. Then try again."
     if "could not select device driver" in said:
         return (
-            "No GPU runtime: install nvidia-container-toolkit and restart the engine, or choose the cpu flavour. `edge doctor` looks again."
+            "No GPU runtime: install nvidia-container-toolkit and restart the engine, or choose the cpu flavour; EDGE_ALLOW_CPU=1 serves an"
+            " image for a GPU on the CPU. `edge doctor` looks again."
         )
     if "unsatisfied condition: cuda" in said:
         return "The driver is too old for this flavour: update it, or choose an older one (cuda12, cpu). `edge doctor` says which fits."
@@ -127,7 +129,7 @@ class DockerEngine:
                 shm_size="1g",
                 mem_limit=f"{self._build_memory_mb}m" if self._build_memory_mb else None,
                 memswap_limit=f"{self._build_memory_mb}m" if self._build_memory_mb else None,
-                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if image.with_gpu else None,
+                device_requests=_every_gpu() if image.with_gpu else None,
                 environment={"HOME": "/tmp", **_passed_on()},
             )
 
@@ -183,14 +185,15 @@ class DockerEngine:
         uid = os.getuid() or SERVER_UID
         gid = os.getgid() or SERVER_UID
         if os.getuid() == 0:
-            os.chown(folder, uid, gid)
+            for place in (folder, *folder.glob(KEY_FILE)):
+                os.chown(place, uid, gid)
         self._sweep()
         with translated(f"starting {target}"):
             container = self._client.containers.create(
                 target,
                 ["--host", "0.0.0.0", "--port", "8080"] if port else ["--uds", "/run/edge/chat.sock"],
                 stdin_open=True,  # docker-py makes it "once": closed for good when its one holder goes
-                environment={"EDGE_LIFELINE": "stdin"},
+                environment=_server_environment(folder, port) | _passed_on(),
                 user=f"{uid}:{gid}",
                 read_only=True,
                 cap_drop=["ALL"],
@@ -202,10 +205,18 @@ class DockerEngine:
                 memswap_limit=f"{memory_mb}m" if memory_mb else None,
                 nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9) if cpus else None,
                 mounts=[Mount("/run/edge", str(folder), type="bind")],
+                device_requests=_every_gpu() if self._is_for_gpu(target) else None,
                 labels={f"{LABEL}.kind": "server", f"{LABEL}.starter": process.identity()},
             )
             lifeline = self._start_attached(container)
         return Server(folder / "chat.sock", container.id, port, lifeline)
+
+    def _is_for_gpu(self, target: str) -> bool:
+        """Its runtime computes with CUDA, and the CPU was not allowed on an engine that has no GPU to give."""
+        image = self.find(target)
+        if image is None or not image.labels.get(f"{LABEL}.flavour", "").startswith("cuda"):
+            return False
+        return os.environ.get(ALLOW_CPU) != "1" or GPU_RUNTIME in self.facts().runtimes
 
     def _start_attached(self, container) -> object:
         """Hold the container's standard input, then start it; where that fails, nothing is left behind."""
@@ -286,6 +297,13 @@ class DockerEngine:
                     raise EngineError(f"Building {tag} failed: {line['error'].strip()}", _way_out(line["error"]))
                 if text := line.get("stream", line.get("status", "")).strip():
                     yield text
+        self._drop_stage(arguments.get("FLAVOUR", "cpu"))
+
+    def _drop_stage(self, flavour: str) -> None:
+        """Remove what the builder leaves of the stage before a GPU image: gigabytes. The CPU's is small, and makes the next build quick."""
+        if flavour != "cpu":
+            with translated("removing a finished build's stage"):
+                self._client.images.prune({"dangling": True, "label": f"{LABEL}.stage={flavour}"})
 
     def ask(self, reference: str, argv: Sequence[str], gpu: bool = False) -> tuple[int, str]:
         with translated(f"asking {reference}"):
@@ -295,7 +313,7 @@ class DockerEngine:
                 network_mode="none",
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
-                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else None,
+                device_requests=_every_gpu() if gpu else None,
                 labels={f"{LABEL}.kind": "question"},
             )
             try:
@@ -396,6 +414,16 @@ class DockerEngine:
                 return
 
 
+def _server_environment(folder: Path, port: int) -> dict[str, str]:
+    """Of a chat's server: it ends with us, keeps its last words free of its callers' requests, and is known by loopback's names."""
+    environment = {"EDGE_LIFELINE": "stdin", "EDGE_ACCESS_LOG": "0"}
+    if port:
+        environment["EDGE_ALLOWED_HOSTS"] = "localhost,127.0.0.1,[::1]"
+    if (folder / KEY_FILE).exists():
+        environment["EDGE_API_KEY_FILE"] = f"/run/edge/{KEY_FILE}"
+    return environment
+
+
 def _is_orphan(labels: Mapping[str, str]) -> bool:
     starter = labels.get(f"{LABEL}.starter", "")
     return bool(starter) and not process.lives(starter)
@@ -440,8 +468,12 @@ def _layers(diff_ids: list[str], history: list[dict]) -> list[ImageLayer]:
     return [ImageLayer(diff_id, entry["Size"], entry["CreatedBy"]) for diff_id, entry in zip(diff_ids, history, strict=True)]
 
 
+def _every_gpu() -> list[DeviceRequest]:
+    return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+
+
 def _passed_on() -> dict[str, str]:
-    """What a person said to the build program through our environment."""
+    """What a person said to the programs in our images through our environment."""
     return {ALLOW_CPU: os.environ[ALLOW_CPU]} if ALLOW_CPU in os.environ else {}
 
 

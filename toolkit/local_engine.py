@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from toolkit.core import process
-from toolkit.core.engine import Exit, Server
+from toolkit.core.engine import KEY_FILE, Exit, Server
 from toolkit.core.run import Run
 from toolkit.errors import EngineMissing, ToolkitError
 from toolkit.settings import Settings
@@ -72,12 +72,15 @@ class LocalEngine(HostDriver):
         argv += ["--model", str(content / "model"), "--adapters", str(content / "adapters")]
         argv += ["--host", "127.0.0.1", "--port", str(port)] if port else ["--uds", str(socket)]
         environ = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in ("EDGE_API_KEY", "EDGE_API_KEY_FILE")},
             "EDGE_DEVICE_FILE": str(content / "device.json"),
             "EDGE_LIFELINE": "stdin",  # a chat that is killed takes its server with it
+            "EDGE_ACCESS_LOG": "0",  # its last words are to say why it ended
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        if (folder / KEY_FILE).exists():
+            environ["EDGE_API_KEY_FILE"] = str(folder / KEY_FILE)
         with open(folder / "server.log", "ab") as log:
             server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, start_new_session=True)
         process.remember(folder / "server.json", server.pid)

@@ -1,32 +1,31 @@
 """A model exported for ONNX Runtime GenAI and its adapters, spoken to token by token.
 
-Nothing here knows of HTTP. One `LocalModel` serves one generation at a time: keep all calls of `stream` in one thread.
+Nothing here knows of HTTP. Keep all calls in one thread, but those that only make tokens of text.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# onnxruntime from 1.29 on writes a device id and a database under HOME and sends events out. This is its documented
-# opt-out, and it counts only when set before the library is loaded.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import onnxruntime_genai as og
+from choices import Engine
+from generation import Generation
 from graphs import Graphs
-from model import ModelError, Piece, Sampling, TemplateError
-from stops import StopFilter
+from limits import Limits
+from load_errors import loading
+from model import ModelError, Piece, Sampling
+from model_folder import find_adapters, is_batchable, kv_bytes_per_token, longest, read_config
+from tokens import Tokens
 
-PREFILL_CHUNK = 64
-"""Prompt tokens taken in at once. The library holds the interpreter lock meanwhile, so this bounds how long the server
-cannot answer `/health` or notice a hang-up. Chunks of 64 cost nothing measurable next to one pass."""
+__all__ = ["LocalModel", "find_adapters"]
 
-DEFAULT_MAX_LENGTH = 4096
-"""Prompt plus answer, in tokens, where nobody says otherwise and the model would take more: the key-value cache of a
-long context may not fit a small device."""
+TOGETHER = {"cpu": 8, "cuda": 4}
+"""Generations that run at once. On a CPU a batch gains up to here; on a GPU they take turns, so that a short one need not wait for a long one."""
+
+
+WARM_UP_TOKENS = 4
+"""Enough to run every operator once, for a prompt and for an answer."""
 
 
 class LocalModel:
@@ -42,135 +41,113 @@ class LocalModel:
         device: str = "cpu",
         max_length: int = 0,
         threads: int = 0,
+        together: int = 0,
+        memory: int = 0,
+        kv_bytes: int = 0,
+        reuse: bool = True,
     ):
-        config = _read_config(folder)
-        self.max_length = _limit(max_length, int(config["model"]["context_length"]))
+        """`memory`: bytes that the server may take, 0 where nobody knows; `kv_bytes`: what a token takes of it in a cache."""
+        config = read_config(folder)
+        self.max_length = longest(config, max_length)
+        self.vocabulary = int(config["model"].get("vocab_size", 0))
+        self.together = together or TOGETHER[device]
         self.is_merged = bool(graphs)
         self.adapters = tuple(sorted(name for name in graphs or adapters if name))
         self.has_base = not graphs or "" in graphs
-        self._eos = _eos_ids(config)
-        self._text_lock = threading.Lock()  # a request is tokenised while another one generates
+        self._reuse = reuse
         files = {name: graphs[name] for name in sorted(graphs)} if graphs else {"": ""}
-        self._graphs: Graphs[og.Model] = Graphs(files, lambda file: _load(folder, device, threads, file), graphs_in_memory)
-        first = self._graphs.get(self._graphs.first[0])
-        self._tokenizer = og.Tokenizer(first)
-        self._adapters = og.Adapters(first) if adapters else None
-        for name in adapters:
-            _load_adapter(self._adapters, name, adapters[name])
+        held = min(max(1, graphs_in_memory), len(files))
+        limits = Limits(max_length=self.max_length, together=self.together, threads=threads, memory=memory, graphs=held)
+        self.kv_bytes_per_token = kv_bytes = kv_bytes or kv_bytes_per_token(config, 2 if device == "cuda" else 4)
+        is_batched = device == "cpu" and is_batchable(config, self.max_length)
+        self._graphs: Graphs[Engine] = Graphs(files, _loader(folder, adapters, limits, device, kv_bytes, is_batched), held)
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            early = aside.submit(Tokens, folder) if is_batched else None  # while the graph loads
+            first = self._graphs.get(self._graphs.first[0])
+            self._tokens = early.result() if early else Tokens(folder, first.model)
+        self.provider = first.provider
 
     def encode(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """The prompt as tokens: the whole conversation through the model's chat template."""
-        try:
-            with self._text_lock:
-                prompt = self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True)
-                return [int(token) for token in self._tokenizer.encode(prompt)]
-        except (RuntimeError, ValueError) as exc:
-            raise TemplateError(str(exc).strip()) from exc
+        return self._tokens.encode(messages)
 
-    def stream(self, prompt: Sequence[int], adapter: str, sampling: Sampling) -> Generator[Piece, None, None]:
-        """Take the prompt in, then one piece a token. Closing the generator ends the generation."""
-        generator = self._generator(len(prompt), adapter, sampling)
-        for start in range(0, len(prompt), PREFILL_CHUNK):
-            generator.append_tokens(list(prompt[start : start + PREFILL_CHUNK]))
-            yield Piece("", 0)
-        yield from self._answer(generator, sampling)
+    def encode_text(self, text: str) -> list[int]:
+        """A text to go on with, as tokens."""
+        return self._tokens.encode_text(text)
 
-    def _answer(self, generator: og.Generator, sampling: Sampling) -> Generator[Piece, None, None]:
-        decoder = self._tokenizer.create_stream()
-        stops = StopFilter(sampling.stop)
-        for count in range(1, sampling.max_tokens + 1):
-            generator.generate_next_token()
-            token = int(generator.get_next_tokens()[0])
-            if token in self._eos:
-                yield Piece(stops.rest(), count, "stop")
-                return
-            text, is_stopped = stops.feed(decoder.decode(token))
-            if is_stopped:
-                yield Piece(text, count, "stop")
-                return
-            if count == sampling.max_tokens:
-                yield Piece(text + stops.rest(), count, "length")
-                return
-            yield Piece(text, count)
+    def start(self, prompt: Sequence[int], adapter: str, sampling: Sampling) -> Generation | None:
+        """Begin an answer; None while there is no room for it beside those that run."""
+        file, name = (adapter, "") if self.is_merged else ("", adapter)
+        engine = self._graphs.get(file)
+        if engine is None:
+            return None
+        lane = engine.take(prompt, name, sampling, reuse=self._reuse)
+        return lane and Generation(engine, lane, prompt, self._tokens, sampling)
 
-    def _generator(self, prompt_tokens: int, adapter: str, sampling: Sampling) -> og.Generator:
-        model = self._graphs.get(adapter if self.is_merged else "")
-        params = og.GeneratorParams(model)
-        options = {
-            "max_length": min(self.max_length, prompt_tokens + sampling.max_tokens),
-            "do_sample": sampling.temperature > 0,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-        }
-        if sampling.temperature > 0:
-            options["temperature"] = sampling.temperature
-        if sampling.seed is not None:
-            options["random_seed"] = sampling.seed
-        params.set_search_options(**options)
-        generator = og.Generator(model, params)
-        if adapter and not self.is_merged:
-            generator.set_active_adapter(self._adapters, adapter)
-        return generator
+    def step(self, generations: Sequence[Generation]) -> list[Piece | RuntimeError | None]:
+        """One token of each answer, and one part of one prompt: the one whose turn it is. None: not its turn."""
+        brought: dict[Generation, Piece | RuntimeError | None] = dict.fromkeys(generations)
+        prompting = [generation for generation in generations if generation.is_prompting]
+        answering = [generation for generation in generations if not generation.is_prompting]
+        if prompting:
+            fed = min(prompting, key=lambda generation: generation.parts)
+            brought[fed] = _tried(fed.feed)
+        for engine in {generation.engine: None for generation in answering}:
+            group = [generation for generation in answering if generation.engine is engine]
+            choices = engine.advance([generation.lane for generation in group])
+            for generation, choice in zip(group, choices, strict=True):
+                brought[generation] = choice if isinstance(choice, RuntimeError) else generation.piece(choice)
+        for generation in generations:
+            generation.keeps &= not isinstance(brought[generation], RuntimeError)
+        return list(brought.values())
+
+    def end(self, generation: Generation) -> None:
+        """An answer is complete, or nobody wants the rest."""
+        generation.engine.leave(generation.lane, keep=self._reuse and generation.keeps)
 
     def warm_up(self) -> None:
         """One token from the base and from each adapter: the first use is slow, and a misfit shows here, not to a user.
 
         Graphs that only fit one after the other are loaded when they are asked for.
         """
-        prompt = self.encode([{"role": "user", "content": "Hello"}])
+        prompt = self.encode([{"role": "user", "content": "Hello"}])[:WARM_UP_TOKENS]
         for adapter in self._graphs.first if self.is_merged else ("", *self.adapters):
             try:
-                for _ in self.stream(prompt, adapter, Sampling(max_tokens=1)):
-                    pass
+                self._warm_up(prompt, adapter)
             except RuntimeError as exc:
                 who = f"adapter '{adapter}'" if adapter else "the base model"
                 raise ModelError(f"{who} does not run on this graph: {exc}. Export graph and adapter again.") from exc
 
+    def _warm_up(self, prompt: Sequence[int], adapter: str) -> None:
+        generation = self.start(prompt, adapter, Sampling(max_tokens=2))
+        generation.keeps = False
+        piece = None
+        while piece is None or piece.finish is None:
+            (piece,) = self.step([generation])
+            if isinstance(piece, RuntimeError):
+                raise piece
+        self.end(generation)
 
-def find_adapters(folder: Path | None) -> dict[str, Path]:
-    """Adapter files of a folder by name; none where there is no such folder."""
-    if folder is None or not folder.is_dir():
-        return {}
-    return {path.name.removesuffix(".onnx_adapter"): path for path in sorted(folder.glob("*.onnx_adapter"))}
 
-
-def _read_config(folder: Path) -> dict:
-    path = folder / "genai_config.json"
+def _tried(call: Callable[[], Piece]) -> Piece | RuntimeError:
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ModelError(f"No model in {folder}: genai_config.json is missing. Give the folder of an export.") from None
-    except (OSError, ValueError) as exc:
-        raise ModelError(f"{path} cannot be read: {exc}. Export the model again.") from exc
-
-
-def _limit(asked: int, context_length: int) -> int:
-    return min(asked or DEFAULT_MAX_LENGTH, context_length)
-
-
-def _eos_ids(config: dict) -> frozenset[int]:
-    ids = config["model"]["eos_token_id"]
-    return frozenset(ids if isinstance(ids, list) else [ids])
-
-
-def _load(folder: Path, device: str, threads: int, file: str = "") -> og.Model:
-    """The graph in `file` of the folder; the one that its configuration names where that is empty."""
-    config = og.Config(str(folder))
-    config.clear_providers()
-    if device.startswith("cuda"):
-        config.append_provider("cuda")
-        config.set_provider_option("cuda", "enable_cuda_graph", "1")  # what the export chose went with the providers
-    decoder = ({"session_options": {"intra_op_num_threads": threads}} if threads else {}) | ({"filename": file} if file else {})
-    if decoder:
-        config.overlay(json.dumps({"model": {"decoder": decoder}}))
-    try:
-        return og.Model(config)
+        return call()
     except RuntimeError as exc:
-        raise ModelError(f"{folder / file} does not load on {device}: {exc}. Is the export complete?") from exc
+        return exc
 
 
-def _load_adapter(adapters: og.Adapters, name: str, path: Path) -> None:
-    try:
-        adapters.load(str(path), name)
-    except RuntimeError as exc:
-        raise ModelError(f"Adapter {path} does not load: {exc}. Export it again.") from exc
+def _loader(
+    folder: Path, adapters: dict[str, Path], limits: Limits, device: str, kv_bytes: int, is_batched: bool
+) -> Callable[[str], Engine]:
+    def load(file: str) -> Engine:
+        """The engine of the graph in `file` of the folder; of the one that its configuration names where that is empty."""
+        with loading(f"{folder / file}, on {device},", "Is the export complete?"):
+            if is_batched:
+                from batch_engine import BatchEngine
+
+                return BatchEngine(folder, file, adapters, limits)
+            from generator_engine import GeneratorEngine
+
+            return GeneratorEngine(folder, file, adapters, limits, device=device, bytes_per_token=kv_bytes)
+
+    return load

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,18 @@ class Sampling:
     """0 considers every token."""
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """So many alternatives of each token; None: no log probabilities."""
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token of the answer, and how likely it and the likeliest others were."""
+
+    token: str
+    data: bytes
+    logprob: float
+    top: tuple[tuple[str, bytes, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,14 @@ class Piece:
     """Tokens generated so far; 0 while the prompt is still being taken in."""
     finish: str | None = None
     """`stop` or `length` on the last piece."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Generation(Protocol):
+    """An answer in the making."""
+
+    cached_tokens: int
+    """Of the prompt; they need not be taken in again."""
 
 
 class Model(Protocol):
@@ -48,9 +68,26 @@ class Model(Protocol):
     """It answers without an adapter too."""
     max_length: int
     """Prompt and answer together, in tokens."""
+    provider: str
+    """What it really runs on: cpu or cuda."""
+    vocabulary: int
+    """Tokens there are, numbered from 0; 0 where the model folder does not say."""
+    kv_bytes_per_token: int
+    """Of the key-value cache; 0: unknown."""
+    together: int
+    """Answers that may be in the making at once."""
 
     def encode(self, messages: Sequence[dict[str, str]]) -> list[int]: ...
 
-    def stream(self, prompt: Sequence[int], adapter: str, sampling: Sampling) -> Generator[Piece, None, None]: ...
+    def encode_text(self, text: str) -> list[int]: ...
+
+    def start(self, prompt: Sequence[int], adapter: str, sampling: Sampling) -> Generation | None:
+        """Begin an answer; None while there is no room for it beside those that run."""
+
+    def step(self, generations: Sequence[Generation]) -> list[Piece | RuntimeError | None]:
+        """Bring each answer on by a token; None where it was not its turn."""
+
+    def end(self, generation: Generation) -> None:
+        """An answer is complete, or nobody wants the rest."""
 
     def warm_up(self) -> None: ...

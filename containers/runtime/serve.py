@@ -1,6 +1,7 @@
 """Serve a model: `python serve.py --model FOLDER --adapters FOLDER --uds PATH`, or `--host` and `--port`.
 
-Ends with 0 on SIGTERM, 1 where the model cannot be served, 2 where it is told something wrong.
+Ends with 0 on SIGTERM, 1 where the model cannot be served, 2 where it is told something wrong, 3 where it was made for a GPU and
+finds none that works.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import gpu_gate
 import uvicorn
 from api import make_app
+from connection import Patience, PatientProtocol
 from model import Model, ModelError
 from options import OptionError, Options, read_options
 from starlette.applications import Starlette
 
 LONGEST_SOCKET_PATH = 107
 """Bytes the system allows for the path of a Unix socket."""
+IDLE_SECONDS = 20
+"""A connection without a request is kept so long: longer than clients keep theirs, so that it is they who hang up."""
 
 
 class Server(uvicorn.Server):
@@ -31,7 +37,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Starlette):
         super().__init__(config)
         self.app = app
-        self.failed = False
+        self.exit_code = 0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -65,15 +71,16 @@ def main(argv: Sequence[str]) -> int:
 def _serve(options: Options, listener: socket.socket) -> int:
     def load_failed(exc: ModelError) -> None:
         print(f"serve: {exc}", file=sys.stderr, flush=True)
-        server.failed = True
+        server.exit_code = gpu_gate.EXIT_CODE if isinstance(exc, gpu_gate.GpuError) else 1
         server.should_exit = True
 
-    app = make_app(lambda: _load(options), load_failed)
+    app = make_app(options, lambda: _load(options), load_failed)
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="error",
         access_log=False,
-        http="h11",
+        http=partial(PatientProtocol, patience=Patience(options.receive_seconds, options.connections)),
+        timeout_keep_alive=IDLE_SECONDS,
         ws="none",
         loop="asyncio",
         server_header=False,
@@ -82,9 +89,16 @@ def _serve(options: Options, listener: socket.socket) -> int:
     )
     server = Server(config, app)
     _end_with_the_starter()
-    print(f"listening on {_address(listener)}", file=sys.stderr, flush=True)
+    print(f"listening on {_address(listener)}{_for_whom(options)}", file=sys.stderr, flush=True)
     server.run(sockets=[listener])
-    return 1 if server.failed else 0
+    return server.exit_code
+
+
+def _for_whom(options: Options) -> str:
+    if options.api_key:
+        return " for those who bring the key"
+    is_open = options.uds is None and not options.allowed_hosts
+    return " for whoever reaches it: EDGE_API_KEY sets a key" if is_open else ""
 
 
 def _end_with_the_starter() -> None:
@@ -100,9 +114,29 @@ def _end_with_the_starter() -> None:
 
 
 def _load(options: Options) -> Model:
+    device = gpu_gate.device_for(options.device, options.allow_cpu)
+    try:
+        model = _model(options, device)
+    except ModelError as exc:
+        if device == options.device:
+            raise
+        raise ModelError(f"{exc} It was exported for a GPU; export it for a device without one to serve it on the CPU.") from exc
+    gpu_gate.confirm(device, model.provider)
+    return model
+
+
+def _model(options: Options, device: str) -> Model:
     from generate import LocalModel, find_adapters  # loads the library: a second in which /health answers already
 
-    limits = {"device": options.device, "max_length": options.max_length, "threads": options.threads}
+    limits = {
+        "device": device,
+        "max_length": options.max_length,
+        "threads": options.threads,
+        "together": options.together,
+        "reuse": options.reuse,
+        "memory": options.memory_mb * 1_000_000,
+        "kv_bytes": options.kv_bytes_per_token,
+    }
     if options.graphs:
         return LocalModel(options.model, {}, graphs=options.graphs, graphs_in_memory=options.graphs_in_memory, **limits)
     adapters = options.adapters if options.adapters is not None else find_adapters(options.adapters_folder)
@@ -143,9 +177,12 @@ def _clear_stale(path: Path) -> None:
 def _listen_on_port(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # taken over by each connection: else pieces wait 40 ms for an ACK
+        return listener
     except OSError as exc:
-        raise OptionError(f"Cannot listen on {host}:{port}: {exc.strerror}. Choose another with --port.") from exc
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
+        raise OptionError(f"Cannot listen on {host}:{port}: {reason}. Choose another with --host and --port.") from exc
 
 
 def _address(listener: socket.socket) -> str:

@@ -24,6 +24,8 @@ SECTIONS = {
     "rerun": "A recipe run again unchanged",
     "push": "Pushing again after retraining one adapter",
     "packing": "Packaging",
+    "serving": "The model's server",
+    "llama_cpp": "Beside llama.cpp's server",
     "comparison": "Quantizers side by side",
     "demo": "`edge demo`",
 }

@@ -4,92 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from tests import tiny
 from tests.engines.conftest import until
-from tests.services.fixtures import Registry, base_image, docker_engine_available, free_port  # noqa: F401  fixtures
+from tests.sample_job import SampleJob
+from tests.services.fixtures import Registry, free_port
 from toolkit.core.engine import LABEL
 
 pytestmark = [pytest.mark.engine, pytest.mark.model]
 
-SHORT = {
-    "epochs = 3.0": "max_steps = 6",
-    "finetune = { epochs = 2.0 }": "finetune = { max_steps = 6 }",
-    "calibration_samples = 24": "calibration_samples = 4",
-    "perplexity_rows = 64": "perplexity_rows = 8",
-    "fact_rows = 64": "fact_rows = 8",
-}
-"""The built-in recipe with less of everything, so that it takes minutes."""
 
-
-class Job:
-    """One home, one recipe, one registry: what a person has in front of them."""
-
-    def __init__(self, folder: Path, base: str) -> None:
-        self.folder, self.home, self.base = folder, folder / "home", base
-        self.recipe = self._short_recipe()
-        self.registry = Registry(folder / "registry", free_port())
-
-    def _short_recipe(self) -> Path:
-        shutil.copytree(tiny.ROOT / "data" / "samples", self.folder / "samples")
-        text = (tiny.ROOT / "data" / "recipes" / "travel.toml").read_text()
-        for old, new in SHORT.items():
-            text, count = re.subn(rf"^{re.escape(old).split('=')[0].rstrip(chr(92) + ' ')}\s*=.*$", new, text, count=1, flags=re.M)
-            assert count == 1, f"the built-in recipe has no line like {old!r} any more"
-        (self.folder / "recipes").mkdir()
-        (self.folder / "recipes" / "travel.toml").write_text(text)
-        return self.folder / "recipes" / "travel.toml"
-
-    def edge(self, *arguments: str) -> subprocess.CompletedProcess:
-        access = {
-            "EDGE_BASE_IMAGE": self.base,
-            "EDGE_REGISTRY_USERNAME": self.registry.user,
-            "EDGE_REGISTRY_PASSWORD": self.registry.password,
-        }
-        return tiny.edge(*arguments, home=self.home, engine="docker", **access)
-
-    def done(self, *arguments: str) -> str:
-        result = self.edge(*arguments)
-        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-        return result.stdout
-
-    @property
-    def target(self) -> str:
-        return f"{self.registry.address}/travel"
+@pytest.fixture
+def job(sample_job: SampleJob) -> SampleJob:
+    return sample_job
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory, base_image: str):  # noqa: F811
-    job = Job(tmp_path_factory.mktemp("docker-job"), base_image)
-    job.registry.start()
-    job.done("run", str(job.recipe))
-    job.done("package", "last", "--device", "cpu")
-    yield job
-    job.registry.kill()
-    bench = tiny.docker_bench(job.home, job.base)
-    engine = bench.image_engine()
-    for run in bench.runs():
-        if run.kind == "build":
-            bench.engine_of(run).forget(run)
-    for image in engine.images(f"{LABEL}.kind=image"):
-        for tag in image.tags:
-            if job.registry.address in tag or tag in tags_of(bench):
-                engine.untag(tag)
-
-
-def tags_of(bench) -> set[str]:
-    return {run.request["steps"][0]["options"]["tag"] for run in bench.runs() if run.kind == "package"}
-
-
-@pytest.fixture(scope="module")
-def image(job: Job) -> str:
-    bench = tiny.docker_bench(job.home, job.base)
-    return next(iter(tags_of(bench)))
+def image(sample_job: SampleJob) -> str:
+    return next(iter(sample_job.tags))
 
 
 def test_the_container_was_labelled_and_had_no_network(job):

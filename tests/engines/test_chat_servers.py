@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from toolkit import settings as settings_module
 from toolkit.core.engine import LABEL
 from toolkit.core.images import OwnImage
 from toolkit.core.serving import Limits, Serving, serving
-from toolkit.errors import ChatError, ModelOutOfMemory
+from toolkit.errors import ChatError, ModelOutOfMemory, ToolkitError
 from toolkit.settings import CHECKOUT
 
 HOLDER = """\
@@ -37,8 +39,13 @@ FROM {base}
 COPY stub /opt/stub
 COPY content /
 ENV PYTHONPATH=/opt/stub:/opt/edge/packages STUB_ALIVE=/run/edge
+ENTRYPOINT ["/usr/bin/python3", "-S", "-c", "{start}", "/opt/edge/server/serve.py"]
 LABEL edge-toolkit.test=yes
 """
+START = (
+    "import genai, runpy, sys; del sys.argv[0]; sys.path.insert(0, '/opt/edge/server'); runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+"""The stub is loaded before the server looks for its own module of that name."""
 
 
 @pytest.fixture
@@ -80,7 +87,7 @@ def stub_image(docker_host, base_image: str, tmp_path_factory: pytest.TempPathFa
     shutil.copytree(STUB, context / "stub", ignore=shutil.ignore_patterns("__pycache__"))
     make_stub_model(context / "content")
     shutil.rmtree(context / "content" / "alive")
-    (context / "Dockerfile").write_text(DOCKERFILE.format(base=runtime.tag(settings)))
+    (context / "Dockerfile").write_text(DOCKERFILE.format(base=runtime.tag(settings), start=START))
     client, tag = docker.from_env(), f"edge-toolkit/test-chat:{os.getpid()}"
     client.images.build(path=str(context), tag=tag, rm=True, forcerm=True)
     yield tag
@@ -165,6 +172,45 @@ def test_a_chat_container_may_do_next_to_nothing(docker_host, stub_image: str) -
         assert (host["NetworkMode"], host["ReadonlyRootfs"], host["CapDrop"]) == ("none", True, ["ALL"])
         assert (host["Memory"], host["NanoCpus"]) == (300 << 20, 1_000_000_000)
         assert not attributes["Config"]["User"].startswith("0:") and attributes["Config"]["Labels"][f"{LABEL}.kind"] == "server"
+
+
+@pytest.fixture
+def foreign_image(docker_host, tmp_path: Path) -> Iterator[str]:
+    """An image whose program is for a processor that nobody has here."""
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 0x1234, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    (tmp_path / "serve").write_bytes(header + bytes(200))
+    (tmp_path / "serve").chmod(0o755)
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY serve /\nENTRYPOINT ["/serve"]\nLABEL edge-toolkit.test=yes\n')
+    tag = f"edge-toolkit/test-foreign:{os.getpid()}"
+    docker_host._client.images.build(path=str(tmp_path), tag=tag, rm=True, forcerm=True)
+    yield tag
+    docker_host._client.images.remove(tag, force=True)
+
+
+@pytest.mark.engine
+def test_an_image_for_another_processor_is_told(docker_host, foreign_image: str) -> None:
+    with pytest.raises(ToolkitError) as problem, serving(docker_host, foreign_image):
+        pass
+    assert "exec format error" in problem.value.message and "another kind of processor" in problem.value.hint
+
+
+def test_a_server_that_asks_for_a_key_is_talked_with(local, content: Path) -> None:
+    with serving(local, str(content), api_key="sesame") as served:
+        assert answer(served, "say: open") == "open "
+        with pytest.raises(ChatError, match="asks for a key"):
+            answer(replace(served, server=replace(served.server, api_key="")), "say: open")
+
+
+def test_a_server_says_what_it_runs_on(local, content: Path) -> None:
+    with serving(local, str(content)) as served:
+        assert served.provider() == "cpu"
+
+
+def test_a_server_made_for_a_gpu_tells_what_is_missing(local, content: Path) -> None:
+    (content / "device.json").write_text(json.dumps({"format": 3, "accelerator": "cuda13", "adapters": []}))
+    with pytest.raises(ChatError, match="with exit code 3") as problem, serving(local, str(content)):
+        pass
+    assert "EDGE_ALLOW_CPU=1" in problem.value.message and "edge doctor" in problem.value.hint
 
 
 def test_a_killed_local_server_says_so(local, content: Path) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.layouts import packed
 from tests.services.fixtures import Registry, base_image, docker_engine_available, registry  # noqa: F401  fixtures
-from toolkit.core import exporting, publishing, reference
+from toolkit.core import exporting, oci_layout, publishing, reference
 from toolkit.core.engine import LABEL, Credentials, Image
 from toolkit.core.hoststeps import HostSteps
 from toolkit.core.image_layers import compared, layers_of
-from toolkit.core.layers import Layer, LayerFile, image_archive
+from toolkit.core.layers import Layer, LayerFile
 from toolkit.core.publish_plan import PublishPlan, make_plan
+from toolkit.core.registry import Conversation
 from toolkit.core.run import Run, new_run
 from toolkit.core.stock import remove, stock
 from toolkit.core.workbench import Workbench
@@ -45,9 +47,13 @@ class Shelf:
         layers += [Layer("configuration", (LayerFile(b"{}", "/etc/edge/device.json"),))]
         name = f"edge-toolkit/test-shelf:{tag}"
         labels = {f"{LABEL}.kind": "image", f"{LABEL}.recipe": "shelf", f"{LABEL}.device": "cpu"}
-        self.engine.load(image_archive(self.base, layers, labels, name))
         self.tags.append(name)
+        packed(self.folder(tag), self.engine, self.base, layers, labels, name)
         return name
+
+    def folder(self, tag: str) -> Path:
+        """Of the layout of the image with this tag."""
+        return self.bench.settings.runs / f"{tag}-layout" / "image"
 
     @property
     def credentials(self) -> Credentials:
@@ -132,17 +138,32 @@ def _keeps_layers_by_chain() -> bool:
     return "io.containerd.snapshotter" not in str(connect().info().get("DriverStatus"))
 
 
-def test_an_exported_file_is_loaded_as_the_very_same_image(shelf, tmp_path):
+def test_an_exported_file_is_loaded_as_the_very_same_image_wherever_it_came_from(shelf, tmp_path):
     name = shelf.add("1", travel=os.urandom(3000))
-    image, file = shelf.engine.find(name), tmp_path / "shelf.tar"
-    run = new_run(shelf.bench.settings.runs, "export", "shelf", lambda _: exporting.request(image, name, file, False))
-    shelf.do(run, {})
-    [archive] = run.state().artifacts
-    assert (archive.path, archive.bytes) == (str(file), file.stat().st_size) and not file.with_name("shelf.tar.part").exists()
+    image, layout = shelf.engine.find(name), oci_layout.read(shelf.folder("1"))
+    sources = [exporting.source_in(shelf.engine, name, image, "shelf"), exporting.source_of(layout, "shelf")]
+    files = [export(shelf, source, tmp_path / f"{number}.tar") for number, source in enumerate(sources)]
+    assert files[0].read_bytes() == files[1].read_bytes(), "the engine's and the layout's"
     shelf.engine.untag(name)
     assert shelf.engine.find(name) is None
-    shelf.engine.load([file.read_bytes()])
-    assert shelf.engine.find(name).id == image.id
+    shelf.engine.load([files[0].read_bytes()])
+    assert shelf.engine.find(name).id == image.id == layout.config
+
+
+def export(shelf: Shelf, source: exporting.Source, file: Path) -> Path:
+    planned = exporting.plan(source)
+    run = new_run(shelf.bench.settings.runs, "export", "shelf", lambda _: exporting.request(planned, file, False))
+    shelf.do(run, {})
+    [archive] = run.state().artifacts
+    assert (archive.path, archive.bytes) == (str(file), file.stat().st_size) and not file.with_name(f"{file.name}.part").exists()
+    return file
+
+
+def test_the_digest_of_the_configuration_that_is_pushed_is_the_layouts(shelf):
+    name = shelf.add("1", travel=os.urandom(3000))
+    shelf.push(name)
+    with Conversation(reference.parse(f"{shelf.registry.address}/shelf", "1"), shelf.credentials) as talk:
+        assert talk.stored().config == oci_layout.read(shelf.folder("1")).config
 
 
 def test_a_removed_image_is_gone_under_all_its_names(shelf):

@@ -21,7 +21,7 @@ unset DOCKER_BUILDKIT
 
 # command:package
 needed=(docker:docker.io dockerd:docker.io iptables:iptables debootstrap:debootstrap docker-registry:docker-registry
-    htpasswd:apache2-utils tmux:tmux sshd:openssh-server node:nodejs npm:npm g++:g++)
+    htpasswd:apache2-utils tmux:tmux sshd:openssh-server node:nodejs npm:npm g++:g++ curl:curl)
 
 missing_packages() {
     local pair

@@ -29,6 +29,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStage
 async def test_an_answer_streams_in_and_says_what_it_took(stage: ChatStage) -> None:
     async with stage.app().run_test(size=SMALL) as pilot:
         await seated(pilot, stage.packaged())
+        assert "on CPU" in text_of(pilot.app)
         await ask(pilot, "say: **hello** there")
         assert "hello there" in text_of(pilot.app)
         assert "tokens/s, 3 tokens" in text_of(pilot.app) and "MB, complete" in text_of(pilot.app)
@@ -58,6 +59,7 @@ async def test_a_model_is_chosen_from_the_list_of_what_is_packaged(stage: ChatSt
 
 async def test_an_answer_is_stopped_at_once_and_kept_as_far_as_it_came(stage: ChatStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUB_DELAY", "0.05")
+    monkeypatch.setenv("EDGE_REUSE", "0")  # or the server keeps what it has for the next turn
     async with stage.app().run_test(size=SMALL) as pilot:
         screen = await seated(pilot, stage.packaged())
         screen.input.give("count")

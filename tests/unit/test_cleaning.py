@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.fakes import FakeEngine, FakeImages
 from toolkit.core.cleaning import survey
 from toolkit.core.engine import LABEL, Image
+from toolkit.core.files import freed_bytes
 from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.workbench import Workbench
 from toolkit.settings import Settings
@@ -24,3 +26,14 @@ def test_images_of_another_home_are_not_named(tmp_path: Path) -> None:
     bench = Workbench(settings, lambda _: FakeEngine(), lambda _: FakeEngine(), lambda: images, lambda: images, lambda *_: None)
     litter = next(litter for litter in survey(bench) if litter.kind == "images")
     assert set(litter.items) == {"mine:1", "unmarked:1"}
+
+
+def test_a_layer_that_two_runs_share_is_counted_once_and_only_where_both_go(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("1", "2")]
+    for run in runs:
+        run.mkdir()
+        (run / "own").write_bytes(b"x" * 10)
+    (runs[0] / "layer").write_bytes(b"x" * 1000)
+    os.link(runs[0] / "layer", runs[1] / "layer")
+    assert [freed_bytes([run]) for run in runs] == [10, 10]
+    assert freed_bytes(runs) == 1020

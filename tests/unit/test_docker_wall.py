@@ -6,10 +6,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from toolkit.docker_engine import connect
+from toolkit.docker_engine import DockerEngine, connect
 from toolkit.errors import EngineMissing
 
 
@@ -46,3 +47,12 @@ def test_an_engine_that_is_not_there_is_told_with_the_way_out(host, monkeypatch)
     with pytest.raises(EngineMissing) as raised:
         connect()
     assert "choose the local engine" in raised.value.hint
+
+
+@pytest.mark.parametrize(("flavour", "pruned"), [("cuda12", [{"dangling": True, "label": "edge-toolkit.stage=cuda12"}]), ("cpu", [])])
+def test_the_gigabytes_of_the_stage_before_a_gpu_image_are_not_left_behind(flavour, pruned, tmp_path):
+    asked: list[dict] = []
+    builder = SimpleNamespace(build=lambda **_: [{"stream": "done"}])
+    client = SimpleNamespace(api=builder, images=SimpleNamespace(prune=asked.append))
+    assert list(DockerEngine(client).build(tmp_path, "t", flavour, {"FLAVOUR": flavour}, {})) == ["done"]
+    assert asked == pruned

@@ -33,6 +33,12 @@ def test_layers_are_named_by_the_images_history_base_first():
     assert [layer.group for layer in layers] == ["runtime", "runtime", "model", "adapter", "configuration"]
 
 
+def test_a_runtimes_layers_go_by_the_names_that_it_gives_them():
+    named = [ImageLayer("sha256:r1", 30, "runtime: python"), ImageLayer("sha256:r2", 97, "runtime: server")]
+    layers = image(MODEL, runtime=named)
+    assert [(layer.name, layer.group) for layer in layers] == [("python", "runtime"), ("server", "runtime"), ("model", "model")]
+
+
 def test_a_layer_that_is_not_ours_is_named_by_its_place():
     assert [(layer.name, layer.group) for layer in image(ImageLayer("sha256:z", 5, "/bin/sh -c true"), runtime=[])] == [
         ("layer 1", "other")

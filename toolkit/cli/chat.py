@@ -101,6 +101,7 @@ def _sides(stack: ExitStack, image: str, names: list[str], system: str, memory_m
             limits = Limits(memory_mb or target.limits.memory_mb, cpus or target.limits.cpus)
             say(f"Starting {target.name} ...")
             serving[reference] = target, stack.enter_context(target.serving(limits))
+            say(f"It runs on {serving[reference][1].provider().upper()}.")
         target, served = serving[reference]
         conversation = served.conversation(system)
         target.check_adapter(adapter, conversation.models())

@@ -21,6 +21,7 @@ from toolkit.cli.runs import _bench, _follow, _started, engine_option
 @json_option
 def package_command(run: str, device: str, engine: str | None, memory_mb: int | None, detach: bool, as_json: bool) -> int:
     from toolkit.core.targets import start_package
+    from toolkit.core.untried import told_by
 
     bench = _bench(engine)
     started = start_package(bench, bench.run(run), device, memory_mb or 0)
@@ -29,10 +30,13 @@ def package_command(run: str, device: str, engine: str | None, memory_mb: int | 
     code = _follow(bench, started, as_json)
     if code == 0 and not as_json:
         options = started.request["steps"][0]["options"]
+        if untried := told_by(started):
+            say(f"It was {untried}.")
         name = options["tag"] if options["engine"] == "docker" else started.id
         say(f"Chat with it: edge chat {name}")
         if options["engine"] == "docker":
             say(f"Push it:      edge push {name} --registry HOST/REPOSITORY")
+            say(f"As a file:    edge export {name} -o FILE")
     return code
 
 
@@ -49,8 +53,12 @@ def images_command(as_json: bool) -> None:
     if not rows:
         say("No images yet. Make one: edge package last")
         return
-    cells = [(r.reference, r.device, r.recipe, r.adapters or "-", as_size(r.bytes), _made_by(r), r.identity[:19]) for r in rows]
+    cells = [(r.reference, _device_of(r), r.recipe, r.adapters or "-", as_size(r.bytes), _made_by(r), r.identity[:19]) for r in rows]
     table(["image", "device", "recipe", "adapters", "size", "build", "id"], cells, right=["size"])
+
+
+def _device_of(row) -> str:
+    return f"{row.device} (not tried)" if row.untried else row.device
 
 
 def _made_by(row) -> str:

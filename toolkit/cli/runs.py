@@ -165,12 +165,12 @@ def resume_command(run: str, detach: bool, password_stdin: bool, as_json: bool) 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete_command(run: str, yes: bool) -> int:
     from toolkit.core import lifecycle
-    from toolkit.core.files import as_size, folder_bytes
+    from toolkit.core.files import as_size, freed_bytes
 
     bench = _bench()
     found = bench.run(run)
     engine = bench.engine_of(found)
-    question = f"Delete {found.id} ({as_size(folder_bytes(found.folder))})?"
+    question = f"Delete {found.id} ({as_size(freed_bytes([found.folder]))})?"
     if not yes and not (sys.stdin.isatty() and click.confirm(question, err=True)):
         say(f"Nothing deleted. {question} Then say --yes.")
         return ExitCode.FAILED

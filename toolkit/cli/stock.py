@@ -59,27 +59,55 @@ def _changes(told) -> str:
 
 @click.command("export", help="Save IMAGE as one file for a device without network; there: docker load -i FILE.")
 @click.argument("image")
-@click.option("--output", "-o", required=True, help="File to write, or a folder.")
+@click.option("--output", "-o", help="File to write, or a folder.")
+@click.option(
+    "--since", default="", help="Only what a device lacks that has this one: an image, a run, or a file that was exported earlier."
+)
+@click.option("--plan", "is_plan", is_flag=True, help="Only say what the file would hold, and its size.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @click.option("--detach", "-d", is_flag=True, help="Start it and return.")
 @json_option
-def export_command(image: str, output: str, overwrite: bool, detach: bool, as_json: bool) -> int:
+def export_command(image: str, output: str | None, since: str, is_plan: bool, overwrite: bool, detach: bool, as_json: bool) -> int:
     from toolkit.core.exporting import file_for
     from toolkit.core.files import as_size, free_bytes
     from toolkit.core.targets import start_export
 
     bench = _bench()
-    file = file_for(image, output, Path.cwd())
-    run = start_export(bench, image, file, overwrite)
-    say(f"Writing {file}; {as_size(free_bytes(file.parent))} are free there.")
+    if is_plan:
+        return _print_export_plan(bench, image, since, as_json)
+    if not output:
+        raise click.UsageError("Missing option '--output' / '-o': the file to write, or a folder. With --plan none is needed.")
+    file = file_for(image, output, Path.cwd(), since)
+    run = start_export(bench, image, file, overwrite, since)
+    size = run.request["steps"][0]["options"]["bytes"]
+    say(f"Writing {file}, {as_size(size)}; {as_size(free_bytes(file.parent))} are free there.")
     if detach:
         return _started(run, as_json)
     code = _follow(bench, run, as_json)
     if code == 0 and not as_json:
         archive = next(a for a in run.state().artifacts if a.kind == "archive")
-        say(f"sha256 {archive.sha256}\nOn the device: docker load -i {Path(archive.path).name}")
+        where = f"On a device that has {run.request['steps'][0]['options']['since']}" if since else "On the device"
+        say(f"sha256 {archive.sha256}\n{where}: docker load -i {Path(archive.path).name}")
         click.echo(archive.path)
     return code
+
+
+def _print_export_plan(bench, image: str, since: str, as_json: bool) -> int:
+    from toolkit.core.files import as_size
+    from toolkit.core.targets import plan_export
+
+    planned = plan_export(bench, image, since)
+    if as_json:
+        emit_json(planned)
+        return 0
+    rows = [(layer.name, as_size(layer.size), "on the device") for layer in planned.left_out]
+    rows += [(layer.name, as_size(layer.size), "in the file") for layer in planned.held]
+    table(["layer", "size", "where"], rows, right=["size"])
+    say(
+        f"The file takes {as_size(planned.bytes)}."
+        + ("" if planned.source.layout else " About: its size is known once the engine gave it.")
+    )
+    return 0
 
 
 @click.command("remove", help="Remove IMAGE from the engine, with all its names; says what is lost, and asks.")

@@ -33,6 +33,8 @@ class Seat:
     wanted: Wanted
     target: ChatTarget
     serving: Serving
+    provider: str = ""
+    """What its model really runs on."""
 
     @property
     def name(self) -> str:
@@ -60,13 +62,13 @@ class Chatroom:
         target = chat_target(self._bench, wanted.reference)
         target.check_adapter(wanted.adapter, [f"base:{name}" for name in target.adapters])
         say(target)
-        seat = Seat(wanted, target, self._serving(target, wanted.limits(target)))
+        serving = self._serving(target, wanted.limits(target))
         try:
-            seat.serving.wait_until_ready(leave=leave)
+            serving.wait_until_ready(leave=leave)
+            return Seat(wanted, target, serving, "" if leave() else serving.provider())
         except BaseException:
-            self.end(seat.serving)
+            self.end(serving)
             raise
-        return seat
 
     def _serving(self, target: ChatTarget, limits: Limits) -> Serving:
         with self._lock:  # two sides of one image are seated at the same time, and it is to be started once

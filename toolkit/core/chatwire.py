@@ -74,7 +74,10 @@ class Exchange:
         connection = http.client.HTTPConnection("edge")
         connection.sock = self._connect(seconds)
         content = None if body is None else json.dumps(body).encode()
-        connection.request(method, path, content, {"Content-Type": "application/json", "Connection": "close"})
+        headers = {"Host": "localhost", "Content-Type": "application/json", "Connection": "close"}
+        if self._server.api_key:
+            headers["Authorization"] = f"Bearer {self._server.api_key}"
+        connection.request(method, path, content, headers)
         answer = connection.getresponse()
         if answer.status != 200:
             with answer:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from toolkit.core import lifecycle
 from toolkit.core.engine import LABEL
-from toolkit.core.files import folder_bytes
+from toolkit.core.files import folder_bytes, freed_bytes
 from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
@@ -71,7 +71,7 @@ def _ended_runs(bench: Workbench) -> Litter:
             with suppress(RunBusy):  # resumed since we looked
                 lifecycle.remove(bench.engine_of(run), run)
 
-    return Litter("runs", tuple(run.id for run in ended), sum(folder_bytes(run.folder) for run in ended), remove)
+    return Litter("runs", tuple(run.id for run in ended), freed_bytes(run.folder for run in ended), remove)
 
 
 def _cache(bench: Workbench) -> Litter:

@@ -105,6 +105,10 @@ class Credentials:
     password: str = field(repr=False)
 
 
+KEY_FILE = "api-key"
+"""Beside a server's socket: what its clients must bring. A file, for anybody may read arguments, and an engine shows variables."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A chat server that was started: where it listens and what it is called."""
@@ -115,6 +119,8 @@ class Server:
     """Port on loopback instead of the socket; 0: the socket."""
     lifeline: object = field(default=None, repr=False, compare=False)
     """The other end of the server's standard input. It closes when we die, however we die, and the server ends with it."""
+    api_key: str = field(default="", repr=False, compare=False)
+    """What it asks for; empty: nothing."""
 
 
 class ChatHost(Protocol):
@@ -124,7 +130,7 @@ class ChatHost(Protocol):
     """
 
     def serve(self, target: str, folder: Path, memory_mb: int = 0, cpus: float = 0, port: int = 0) -> Server:
-        """Serve `target` on a socket in `folder`, or on `port` of 127.0.0.1.
+        """Serve `target` on a socket in `folder`, or on `port` of 127.0.0.1. It asks for the key in the file KEY_FILE of `folder`, if any.
 
         Raises:
             EngineError: the server could not be started.

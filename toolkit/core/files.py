@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,21 @@ def folder_bytes(folder: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def freed_bytes(folders: Iterable[Path]) -> int:
+    """Bytes that become free when folders go. A file that has another name elsewhere, such as a layer that two images share, stays."""
+    names: dict[tuple[int, int], int] = {}
+    freed = 0
+    for folder in folders:
+        for parent, _, files in os.walk(folder):
+            for name in files:
+                with suppress(OSError):
+                    stat = os.lstat(os.path.join(parent, name))
+                    key = stat.st_dev, stat.st_ino
+                    names[key] = names.get(key, 0) + 1
+                    freed += stat.st_size if names[key] == stat.st_nlink else 0
+    return freed
 
 
 def free_bytes(path: Path) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from toolkit.core.engine import ImageEngine, ImageLayer
 from toolkit.core.files import as_size
+from toolkit.core.layers import MADE_BY_US, RUNTIME, layer_name
 
 GROUPS = ("runtime", "model", "adapter", "configuration", "other")
-_OURS = "edge package: "
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class NamedLayer:
     """A layer as a person knows it."""
 
     name: str
-    """runtime 1, model, adapter travel, configuration; each once in an image."""
+    """runtime 1 (or python, packages, server, where the runtime says so), model, adapter travel, configuration; each once in an image."""
     group: str
     bytes: int
     """Bytes of its files, unpacked."""
@@ -32,21 +32,22 @@ class NamedLayer:
 def layers_of(engine: ImageEngine, reference: str) -> tuple[NamedLayer, ...]:
     """The layers of an image, base first; none where the image is not there."""
     found = engine.layers(reference)
-    runtimes = sum(layer.made_by == "runtime" for layer in found)
+    runtimes = sum(layer.made_by == RUNTIME for layer in found)
     named, number = [], 0
     for place, layer in enumerate(found):
         group = _group(layer)
-        number += group == "runtime"
-        plain = "runtime" if runtimes == 1 else f"runtime {number}"
-        name = {"runtime": plain, "other": f"layer {place + 1}"}.get(group) or layer.made_by.removeprefix(_OURS)
+        number += group == RUNTIME
+        name = f"layer {place + 1}" if group == "other" else layer_name(layer.made_by)
+        if layer.made_by == RUNTIME and runtimes > 1:
+            name = f"{RUNTIME} {number}"
         named.append(NamedLayer(name, group, layer.bytes, layer.diff_id))
     return tuple(named)
 
 
 def _group(layer: ImageLayer) -> str:
-    if layer.made_by == "runtime":
-        return "runtime"
-    kind = layer.made_by.removeprefix(_OURS).partition(" ")[0] if layer.made_by.startswith(_OURS) else ""
+    if layer.made_by == RUNTIME or layer.made_by.startswith(f"{RUNTIME}: "):
+        return RUNTIME
+    kind = layer.made_by.removeprefix(MADE_BY_US).partition(" ")[0] if layer.made_by.startswith(MADE_BY_US) else ""
     return kind if kind in GROUPS else "other"
 
 

@@ -20,7 +20,7 @@ DEFAULT_BASES = {
     "cuda12": "nvidia/cuda:12.8.1-base-ubuntu24.04",
     "cuda13": "nvidia/cuda:13.0.2-base-ubuntu24.04",
 }
-"""What a flavour is made on; the build image's Dockerfile says why."""
+"""What a flavour of the build image is made on; its Dockerfile says why."""
 LOCAL_BASE = "edge-toolkit/base:bookworm"
 """Made by `containers/base/make_base.sh` out of Debian's packages where the default cannot be pulled. It does for every flavour."""
 SOURCES = ("*.py", "Dockerfile")
@@ -51,6 +51,11 @@ class OwnImage:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return f"edge-toolkit/{self.role}-{self.flavour}:{digest.hexdigest()[:12]}"
 
+    @property
+    def default_base(self) -> str:
+        """What it is made on where nothing else is chosen. No runtime image needs NVIDIA's: the libraries come as wheels."""
+        return DEFAULT_BASES[self.flavour if self.role == "build" else "cpu"]
+
     def _sources(self, settings: Settings) -> list[Path]:
         folder = settings.containers / self.role
         patterns = (*SOURCES, f"{self.flavour}.lock", "model-builder.lock")
@@ -67,7 +72,7 @@ class OwnImage:
         if engine.find(tag):
             return
         yield f"Building {tag} (once; later runs reuse it)"
-        base = yield from _base(settings, engine, DEFAULT_BASES[self.flavour])
+        base = yield from _base(settings, engine, self.default_base)
         context = settings.cache / "context" / f"{self.role}-{self.flavour}"
         context.parent.mkdir(parents=True, exist_ok=True)
         yield f"Fetching the wheels of {self.role}/{self.flavour}.lock"

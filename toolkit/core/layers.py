@@ -1,8 +1,10 @@
-"""Deterministic image layers, and image archives streamed from folders.
+"""Deterministic image layers and the configuration of an image made of them.
 
 A model never goes through `docker build`: its layer is a tar with sorted names, one owner and one time, so the same
-content has the same digest on any machine and day. An archive holds only the layers that the engine lacks; the base is
-named by its diff ids. Nothing is written to disk on the way: sizes are known beforehand, digests once streamed.
+content has the same digest on any machine and day. Sizes are known beforehand, digests once written.
+
+Layers are never compressed. Weights do not compress; a compressor's output depends on its version, which would end "the same
+digest on any machine"; and a layer's digest is then also its diff id, so that layout, engine and registry name it alike.
 """
 
 from __future__ import annotations
@@ -10,19 +12,26 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from toolkit.core.engine import Image
-from toolkit.errors import EngineError
+from toolkit.core.big_file import Piece, WholeFile, in_chunks
+from toolkit.core.engine import LABEL, Image
 
 EPOCH = 1577836800
 """Time of everything in our layers: 2020-01-01T00:00:00Z."""
 CREATED = "2020-01-01T00:00:00Z"
-CHUNK = 1 << 20
 BLOCK = 512
+LAYER_NAMES = f"{LABEL}.layers"
+"""Label of a runtime image: its layers' names, base first, with commas between."""
+MADE_BY_US = "edge package: "
+RUNTIME = "runtime"
+"""What the history says of layers below ours; a name may follow, as in `runtime: python`."""
+KEPT_KEYS = (
+    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "Healthcheck", "Shell",
+)  # fmt: skip
+"""Of a base's configuration; engines of other versions tell more or less beside them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Layer:
     @property
     def size(self) -> int:
         """Bytes of its tar."""
-        entries = sum(len(_header(info)) + _padded(info.size) for info in map(_info, self.entries()))
+        entries = sum(len(_header(info)) + padded(info.size) for info in map(_info, self.entries()))
         return entries + 2 * BLOCK
 
     def entries(self) -> list[LayerFile | str]:
@@ -63,34 +72,15 @@ def folder_layer(name: str, folder: Path, target: str) -> Layer:
     return Layer(name, tuple(LayerFile(path, f"{target}/{path.relative_to(folder).as_posix()}") for path in paths))
 
 
-def layer_tar(layer: Layer) -> Iterator[bytes]:
-    """The layer's tar, in pieces.
-
-    Raises:
-        EngineError: a file changed its size while it was read.
-    """
+def layer_tar(layer: Layer) -> Iterator[Piece]:
+    """The layer's tar, in pieces."""
     for entry in layer.entries():
         info = _info(entry)
         yield _header(info)
-        if isinstance(entry, LayerFile):
-            yield from _content(entry, info.size)
+        if isinstance(entry, LayerFile) and info.size:
+            yield entry.source if isinstance(entry.source, bytes) else WholeFile(entry.source, info.size)
+            yield b"\0" * (padded(info.size) - info.size)
     yield b"\0" * (2 * BLOCK)
-
-
-def _content(file: LayerFile, size: int) -> Iterator[bytes]:
-    if isinstance(file.source, bytes):
-        yield file.source
-    else:
-        read = 0
-        with open(file.source, "rb", buffering=0) as source:
-            while chunk := source.read(CHUNK):
-                read += len(chunk)
-                yield chunk
-        if read != size:
-            raise EngineError(
-                f"{file.source} changed while it was packed ({size} bytes, then {read}).", "Package again once nothing writes there."
-            )
-    yield b"\0" * (_padded(size) - size)
 
 
 def _info(entry: LayerFile | str) -> tarfile.TarInfo:
@@ -107,82 +97,54 @@ def _header(info: tarfile.TarInfo) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def diff_id(layer: Layer) -> str:
-    """`sha256:...` of the layer's tar."""
-    digest = hashlib.sha256()
-    for chunk in layer_tar(layer):
-        digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def image_archive(
-    base: Image, layers: Sequence[Layer], labels: Mapping[str, str], tag: str, base_archive: Iterable[bytes] | None = None
-) -> Iterator[bytes]:
-    """An archive for `docker load`: `base` with `layers` on top, under `tag`.
-
-    Without `base_archive` the base's layers are only named, which an engine that has them accepts. With it (the
-    stream of `docker save`), the archive is complete and any engine takes it.
-    """
-    names = [f"base{number}.tar" for number in range(len(base.layers))]
-    if base_archive is not None:
-        yield from _base_layers(base_archive, names)
-    diff_ids = list(base.layers)
-    for number, layer in enumerate(layers):
-        names.append(f"layer{number}.tar")
-        yield _member_header(names[-1], layer.size)
-        digest = hashlib.sha256()
-        for chunk in layer_tar(layer):
-            digest.update(chunk)
-            yield chunk
-        yield b"\0" * (_padded(layer.size) - layer.size)
-        diff_ids.append(f"sha256:{digest.hexdigest()}")
-    config = json.dumps(image_config(base, layers, diff_ids, labels), sort_keys=True).encode()
-    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = json.dumps([{"Config": config_name, "RepoTags": [tag], "Layers": names}]).encode()
-    for name, content in ((config_name, config), ("manifest.json", manifest)):
-        yield _member_header(name, len(content)) + content + b"\0" * (_padded(len(content)) - len(content))
-    yield b"\0" * (2 * BLOCK)
-
-
-def image_config(base: Image, layers: Sequence[Layer], diff_ids: list[str], labels: Mapping[str, str]) -> dict:
-    """The image's configuration: the base's, with our labels and history, and no clock in it."""
-    config = {**base.config["Config"], "Labels": {**base.labels, **labels}, "Image": ""}
-    made = [{"created": CREATED, "created_by": "runtime"}] * len(base.layers)
-    made += [{"created": CREATED, "created_by": f"edge package: {layer.name}"} for layer in layers]
-    return {
-        "architecture": base.config["Architecture"],
-        "os": base.config["Os"],
-        "created": CREATED,
-        "config": config,
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": made,
-    }
-
-
-def _member_header(name: str, size: int) -> bytes:
+def member_header(name: str, size: int) -> bytes:
+    """What stands before a plain file in a tar of ours."""
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = size, EPOCH, 0o644
     return _header(info)
 
 
-def _base_layers(archive: Iterable[bytes], names: list[str]) -> Iterator[bytes]:
-    with tempfile.TemporaryFile() as spool:
-        for chunk in archive:
-            spool.write(chunk)
-        spool.seek(0)
-        with tarfile.open(fileobj=spool) as saved:
-            source = saved.extractfile("manifest.json")
-            assert source
-            for name, stored in zip(names, json.load(source)[0]["Layers"], strict=True):
-                member = saved.getmember(stored)
-                member = saved.getmember(str(PurePosixPath(stored).parent / member.linkname)) if member.issym() else member
-                yield _member_header(name, member.size)
-                content = saved.extractfile(member)
-                assert content
-                while chunk := content.read(CHUNK):
-                    yield chunk
-                yield b"\0" * (_padded(member.size) - member.size)
+def padded(size: int) -> int:
+    """Bytes that a file of this size takes in a tar."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def diff_id(layer: Layer) -> str:
+    """`sha256:...` of the layer's tar, read and not written.
+
+    Raises:
+        EngineError: a file changed its size meanwhile.
+    """
+    digest = hashlib.sha256()
+    for chunk in in_chunks(layer_tar(layer)):
+        digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def base_names(base: Image) -> list[str]:
+    """What the layers below ours are called, base first."""
+    names = [name.strip() for name in base.labels.get(LAYER_NAMES, "").split(",") if name.strip()]
+    return [f"{RUNTIME}: {name}" for name in names] if len(names) == len(base.layers) else [RUNTIME] * len(base.layers)
+
+
+def layer_name(made_by: str) -> str:
+    """A layer's name by what the image's history says of it."""
+    return made_by.removeprefix(MADE_BY_US).removeprefix(f"{RUNTIME}: ")
+
+
+def image_config(base: Image, own: Sequence[tuple[str, str]], labels: Mapping[str, str]) -> bytes:
+    """The configuration of `base` with layers of ours on top, (name, diff id) each; no clock in it, nor what only some engines tell.
+
+    Its sha256 is the image's id in Docker's engine.
+    """
+    told = {key: base.config["Config"][key] for key in KEPT_KEYS if base.config["Config"].get(key)}
+    history = [*base_names(base), *(f"{MADE_BY_US}{name}" for name, _ in own)]
+    config = {
+        "architecture": base.config["Architecture"],
+        "os": base.config["Os"],
+        "created": CREATED,
+        "config": {**told, "Labels": {**base.labels, **labels}},
+        "rootfs": {"type": "layers", "diff_ids": [*base.layers, *(digest for _, digest in own)]},
+        "history": [{"created": CREATED, "created_by": made_by} for made_by in history],
+    }
+    return json.dumps(config, sort_keys=True).encode()

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.core import chat, content
+from toolkit.core import chat, content, image_making
 from toolkit.core.content import folder_digest
 from toolkit.core.device import Device, find
-from toolkit.core.engine import LABEL, ChatHost, Image, ImageEngine
+from toolkit.core.engine import LABEL, ChatHost, ImageEngine
 from toolkit.core.files import folder_bytes, write_json
+from toolkit.core.image_making import LAYOUT_FOLDER, Told, Wanted
 from toolkit.core.image_name import HOME, ImageName, image_name, mark_of
 from toolkit.core.images import OwnImage
-from toolkit.core.layers import Layer, LayerFile, folder_layer, image_archive
+from toolkit.core.layers import Layer, LayerFile, base_names, folder_layer, layer_name
 from toolkit.core.made import devices_in, made_for
 from toolkit.core.run import Run
 from toolkit.core.serving import Limits, serving
+from toolkit.core.untried import FILE, UNTRIED, why_untried
 from toolkit.errors import ChatError, EngineError, RunError
 
 if TYPE_CHECKING:
     from toolkit.core.hoststeps import Job
 
 SMOKE_QUESTION = "What is the capital of France?"
-MOST_PARTS = 24
-"""An event tells of no more layers than this."""
 
 
 def request(build: Run, device: Device, engine: str, memory_mb: int = 0, name: ImageName | None = None) -> dict:
@@ -82,7 +81,7 @@ def content_folder(run: Run) -> Path:
 
 
 def image(job: Job) -> dict[str, float]:
-    """The runtime image with the model's layers on top, taken into the engine."""
+    """The runtime image with the model's layers on top: an OCI layout in the run's folder, then taken into the engine."""
     engine, settings = job.bench.image_engine(), job.bench.settings
     device = find(settings.devices, job.options["device"])
     if note := job.options.get("note"):
@@ -98,10 +97,19 @@ def image(job: Job) -> dict[str, float]:
     if base.bytes > device.size_budget_mb * 1e6:
         job.log(f"The runtime takes {base.bytes / 1e6:.0f} MB, over the device's budget of {device.size_budget_mb} MB.")
     layers = image_layers(content_folder(job.run))
-    packed = load_image(engine, base, layers, _labels(job, base), job.options["tag"], job.progress)
+    wanted = Wanted(base, layers, _labels(job, runtime.tag(settings)), job.options["tag"])
+    own = [layer.size for layer in layers]
+    told = Told(
+        [*map(layer_name, base_names(base)), *(layer.name for layer in layers)],
+        [base.bytes, *[0] * (len(base.layers) - 1), *own],
+        job.progress,
+    )
+    layout = image_making.lay_out(job.run.folder / LAYOUT_FOLDER, engine, wanted, image_making.earlier_blobs(settings.runs), told)
+    job.left("layout", LAYOUT_FOLDER, layout.bytes, layout.manifest.removeprefix("sha256:"))
+    packed = image_making.load(engine, layout, base, told)
     job.left("image", job.options["tag"], packed.bytes, packed.id.removeprefix("sha256:"))
-    own = sum(layer.size for layer in layers)
-    return {"bytes": packed.bytes, "runtime_bytes": base.bytes, "model_layers_bytes": own, "layers": len(packed.layers)}
+    sizes = {"bytes": packed.bytes, "runtime_bytes": base.bytes, "model_layers_bytes": sum(own), "layers": len(packed.layers)}
+    return {**sizes, "written_bytes": told.written, "loaded_bytes": told.loaded}
 
 
 def _check_free(engine: ImageEngine, tag: str, mark: str) -> None:
@@ -133,43 +141,12 @@ def _adapter_layer(folder: Path, name: str, graph: str) -> Layer:
     return Layer(f"adapter {name}", tuple(LayerFile(folder / place, f"/{place}") for place in places))
 
 
-def load_image(engine: ImageEngine, base: Image, layers: list[Layer], labels: dict[str, str], tag: str, progress) -> Image:
-    """Stream base + layers into the engine. An engine that wants the base's layers too gets them in a second try."""
-    sizes = {layer.name: (layer.size, sum(file.size for file in layer.files)) for layer in layers}
-    try:
-        engine.load(_counted(image_archive(base, layers, labels, tag), sizes, progress))
-    except EngineError:
-        whole = {"runtime": (base.bytes, base.bytes), **sizes}
-        engine.load(_counted(image_archive(base, layers, labels, tag, engine.save(base.id)), whole, progress))
-    packed = engine.find(tag)
-    if packed is None or len(packed.layers) != len(base.layers) + len(layers):
-        raise EngineError(f"The engine took {tag} but does not hold it whole.", "`edge doctor` looks at the engine.")
-    return packed
-
-
-def _counted(archive, sizes: Mapping[str, tuple[int, int]], progress):
-    """The archive as it goes by, told; `sizes`: bytes of each layer's tar, and of the files in it."""
-    total, done = sum(tar for tar, _ in sizes.values()), 0
-    for chunk in archive:
-        yield chunk
-        done += len(chunk)
-        progress(min(done, total), total, "bytes", "", _filled(sizes, done))
-
-
-def _filled(sizes: Mapping[str, tuple[int, int]], done: int) -> dict[str, list[float]]:
-    """`[done, total]` of each layer's files when so many bytes have gone in, one layer after another."""
-    parts: dict[str, list[float]] = {}
-    for name, (tar, files) in list(sizes.items())[:MOST_PARTS]:
-        parts[name] = [files * max(0, min(done, tar)) // (tar or 1), files]
-        done -= tar
-    return parts
-
-
-def _labels(job: Job, base: Image) -> dict[str, str]:
+def _labels(job: Job, runtime: str) -> dict[str, str]:
     recipe = job.run.request["recipe"]
     folder = content_folder(job.run)
     config = content.read_config(folder)
     merged = {f"{LABEL}.carries": "merged", f"{LABEL}.base": "yes" if "" in config["graphs"] else "no"} if "graphs" in config else {}
+    untried = _why_untried(job)
     return {
         f"{LABEL}.kind": "image",
         HOME: mark_of(job.bench.settings.runs),
@@ -180,7 +157,8 @@ def _labels(job: Job, base: Image) -> dict[str, str]:
         f"{LABEL}.model.sha256": folder_digest(folder / "model"),
         f"{LABEL}.adapters": ",".join(sorted(content.adapters_in(folder))),
         **merged,
-        f"{LABEL}.runtime": base.id,
+        **({UNTRIED: untried} if untried else {}),
+        f"{LABEL}.runtime": runtime,
         f"{LABEL}.memory_mb": str(config["memory_mb"]),
         f"{LABEL}.max_length": str(config["max_length"]),
         "org.opencontainers.image.title": recipe["name"],
@@ -188,7 +166,15 @@ def _labels(job: Job, base: Image) -> dict[str, str]:
 
 
 def smoke(job: Job) -> dict[str, float]:
-    """Ask the very image, hardened as on the device, with the base and with every adapter; each must answer."""
+    """Ask the very image, hardened as on the device, with the base and with every adapter; each must answer.
+
+    One for a GPU, where there is none, is not asked: whoever packages on such a machine is told, and so is the image's label.
+    """
+    if untried := _why_untried(job):
+        write_json(job.run.folder / FILE, {"question": job.options["question"], "answers": {}, "untried": untried})
+        job.log(untried)
+        job.progress(1, 1, "", untried)
+        return {}
     host, target = chat_host(job)
     metrics: dict[str, float] = {}
     answers = {}
@@ -208,8 +194,12 @@ def smoke(job: Job) -> dict[str, float]:
             label = adapter or "base"
             metrics |= {f"{label}.first_token_ms": ended.first_token_ms, f"{label}.tokens_per_second": ended.tokens_per_second}
             job.progress(number + 1, len(models), "models", f"{model}: {text[:60]}")
-    write_json(job.run.folder / "smoke.json", {"question": job.options["question"], "answers": answers})
+    write_json(job.run.folder / FILE, {"question": job.options["question"], "answers": answers})
     return metrics
+
+
+def _why_untried(job: Job) -> str:
+    return why_untried(job.bench, find(job.bench.settings.devices, job.options["device"]), job.options["engine"])
 
 
 def _needed_mb(job: Job) -> int:

@@ -11,6 +11,7 @@ from toolkit.core.compare import is_comparison, note_of
 from toolkit.core.files import folder_bytes
 from toolkit.core.outlook import Taken, taken_before
 from toolkit.core.run import Run, RunState
+from toolkit.core.untried import told_by
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
 
@@ -122,7 +123,9 @@ def measured(known: Backdrop, state: RunState) -> list[Measured]:
 
 
 def smoke_answers(run: Run, state: RunState) -> tuple[str, list[Answer]]:
-    """The question of the smoke test and what each model answered; empty before it is over."""
+    """The question of the smoke test and what each model answered, or why it was not asked; empty before it is over."""
+    if untried := told_by(run):
+        return f"{untried[:1].upper()}{untried[1:]}.", []
     try:
         told = json.loads((run.folder / "smoke.json").read_text("utf-8"))
         metrics = state.steps["smoke"].metrics if "smoke" in state.steps else {}

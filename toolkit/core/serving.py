@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.core import process
 from toolkit.core.chat import Conversation
 from toolkit.core.chatwire import Exchange, Refused, WireError
-from toolkit.core.engine import ChatHost, Exit, Server
+from toolkit.core.engine import KEY_FILE, ChatHost, Exit, Server
 from toolkit.errors import ChatError, EngineError, ModelOutOfMemory
 
 READY_SECONDS = 120.0
 FOLDER_PREFIX, OWNER = "edge-", "owner"
+NO_GPU = 3
+"""Exit code of a server that was made for a GPU and cannot use one."""
 ENDING_SECONDS = 3.0
 """From a broken connection until the engine knows how the server ended."""
 
@@ -50,6 +53,17 @@ class Serving:
     def conversation(self, system: str = "") -> Conversation:
         """A conversation of its own; several may go on at once, and the server answers one after the other."""
         return Conversation(self.server, self.why_it_broke_off, system)
+
+    def provider(self) -> str:
+        """What the model really runs on, by the server's own word: cpu or cuda.
+
+        Raises:
+            ChatError: the server does not answer.
+        """
+        try:
+            return Exchange(self.server).get("/ready", seconds=5).get("provider", "")
+        except (WireError, Refused) as exc:
+            raise self.why_it_broke_off(str(exc)) from exc
 
     def wait_until_ready(self, seconds: float = READY_SECONDS, leave: Callable[[], bool] = lambda: False) -> float:
         """Wait for weights and warm-up; returns the seconds waited. `leave` ends the wait early.
@@ -104,7 +118,7 @@ class Serving:
             return self._out_of_memory()
         words = "; ".join(part for part in (ended.reason, self.host.last_words(self.server)) if part)
         code = "" if ended.code is None else f" with exit code {ended.code}"
-        return ChatError(f"The model's server {what}{code}" + (f": {words}" if words else "."), way_out)
+        return ChatError(f"The model's server {what}{code}" + (f": {words}" if words else "."), _better_way(ended, words) or way_out)
 
     def _out_of_memory(self, or_else: str = ", or shorten the conversation") -> ModelOutOfMemory:
         limit = self.limits.memory_mb
@@ -125,8 +139,17 @@ class Serving:
             shutil.rmtree(self.server.socket.parent, ignore_errors=True)
 
 
-def start_serving(host: ChatHost, target: str, limits: Limits = Limits(), needed_mb: int = 0, port: int = 0) -> Serving:
-    """Start a server for `target`; it is not ready yet.
+def _better_way(ended: Exit, words: str) -> str:
+    """Out of an ending that starting or packaging again would not change; empty: none is known."""
+    if "exec format error" in words.lower():
+        return f"The image is for another kind of processor than this machine's {platform.machine()}. Run it on its own device."
+    if ended.code == NO_GPU:
+        return "`edge doctor` looks at this machine's GPU."
+    return ""
+
+
+def start_serving(host: ChatHost, target: str, limits: Limits = Limits(), needed_mb: int = 0, port: int = 0, api_key: str = "") -> Serving:
+    """Start a server for `target`; it is not ready yet. With `api_key` it answers those who bring it.
 
     Raises:
         EngineError: it could not be started.
@@ -136,10 +159,18 @@ def start_serving(host: ChatHost, target: str, limits: Limits = Limits(), needed
     os.chmod(folder, 0o700)
     (folder / OWNER).write_text(process.identity())
     try:
-        return Serving(host, host.serve(target, folder, limits.memory_mb, limits.cpus, port), limits, needed_mb)
+        if api_key:
+            _write_key(folder / KEY_FILE, api_key)
+        server = host.serve(target, folder, limits.memory_mb, limits.cpus, port)
+        return Serving(host, replace(server, api_key=api_key), limits, needed_mb)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _write_key(file: Path, api_key: str) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        written.write(api_key)
 
 
 def _sweep() -> None:
@@ -151,13 +182,15 @@ def _sweep() -> None:
 
 
 @contextmanager
-def serving(host: ChatHost, target: str, limits: Limits = Limits(), needed_mb: int = 0, port: int = 0) -> Iterator[Serving]:
+def serving(
+    host: ChatHost, target: str, limits: Limits = Limits(), needed_mb: int = 0, port: int = 0, api_key: str = ""
+) -> Iterator[Serving]:
     """Serve `target` for as long as the block lasts; it is ready when the block begins.
 
     Raises:
         ChatError: it did not come up; carries its last words.
     """
-    served = start_serving(host, target, limits, needed_mb, port)
+    served = start_serving(host, target, limits, needed_mb, port, api_key)
     try:
         served.wait_until_ready()
         yield served

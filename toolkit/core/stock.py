@@ -12,8 +12,10 @@ from pathlib import Path
 from toolkit.core import content, lifecycle, packaging
 from toolkit.core.engine import LABEL, Image
 from toolkit.core.files import folder_bytes
+from toolkit.core.image_making import in_common
 from toolkit.core.image_name import is_strange, mark_of
 from toolkit.core.run import Run, fold
+from toolkit.core.untried import UNTRIED
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineError, PublishError, RunError, ToolkitError
 
@@ -40,11 +42,13 @@ class Packed:
     """Diff ids, base first."""
     recipe_sha256: str = ""
     runtime: str = ""
-    """Id of the runtime image below it."""
+    """Name of the runtime image below it."""
     is_strange: bool = False
     """Another home made it, on the same engine."""
     has_base: bool = True
     """It answers without an adapter too."""
+    untried: str = ""
+    """Why it was not tried where it was packaged; empty: it was."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -143,6 +147,7 @@ def _packed(image: Image, made: Sequence[_Packaging], mark: str) -> Packed:
         runtime=marks["runtime"],
         is_strange=is_strange(image, mark, bool(own)),
         has_base=marks["base"] != "no",
+        untried=image.labels.get(UNTRIED, ""),
     )
 
 
@@ -215,13 +220,8 @@ def _unshared(bench: Workbench, item: Packed, others: list[tuple[str, ...]]) -> 
     """Bytes above what it shares with another image; the runtime stays, other packagings need it."""
     engine = bench.image_engine()
     runtime = engine.find(item.runtime) if item.runtime else None
-    shared = max((_in_common(item.layers, layers) for layers in [*others, runtime.layers if runtime else ()]), default=0)
+    shared = max((in_common(item.layers, layers) for layers in [*others, runtime.layers if runtime else ()]), default=0)
     return sum(layer.bytes for layer in engine.layers(item.identity)[shared:])
-
-
-def _in_common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many layers two images have in common, from the base on."""
-    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
 
 
 def remove(bench: Workbench, item: Packed) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.core import content, device, exporting, lifecycle, packaging, publishing, reference
+from toolkit.core import content, device, exporting, lifecycle, oci_layout, packaging, publishing, reference
 from toolkit.core.compare import is_comparison
 from toolkit.core.engine import LABEL, ChatHost, Image
+from toolkit.core.image_archive import Held, read_file
+from toolkit.core.image_making import LAYOUT_FOLDER
 from toolkit.core.image_name import image_name, mark_of, owners
 from toolkit.core.run import Run, new_run
 from toolkit.core.serving import Limits, Serving, serving, start_serving
@@ -32,6 +34,8 @@ class Packaged:
     identity: str
     is_strange: bool = False
     """Another home made it."""
+    untried: str = ""
+    """Why it was not tried where it was packaged; empty: it was."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,9 @@ class ChatTarget:
         """Start its server, hardened; it is not ready yet."""
         return start_serving(self.host, self.served, limits or self.limits, self.needed_mb, port)
 
-    def serving(self, limits: Limits | None = None, port: int = 0) -> AbstractContextManager[Serving]:
-        """Serve it for as long as a block lasts."""
-        return serving(self.host, self.served, limits or self.limits, self.needed_mb, port)
+    def serving(self, limits: Limits | None = None, port: int = 0, api_key: str = "") -> AbstractContextManager[Serving]:
+        """Serve it for as long as a block lasts; with `api_key` to those who bring it."""
+        return serving(self.host, self.served, limits or self.limits, self.needed_mb, port, api_key)
 
     def check_adapter(self, adapter: str, models: list[str]) -> None:
         """Raises ChatError where the adapter, or the base where none is named, is not among the served models."""
@@ -122,20 +126,78 @@ def default_tag(source: str) -> str:
     return source.rpartition(":")[2] if ":" in source.rpartition("/")[2] else "latest"
 
 
-def start_export(bench: Workbench, name: str, file: Path, overwrite: bool = False) -> Run:
-    """Start saving an image to a file.
+def start_export(bench: Workbench, name: str, file: Path, overwrite: bool = False, since: str = "") -> Run:
+    """Start saving an image to a file; with `since` only what a device lacks that has that one.
 
     Raises:
         PublishError: no such image, or the file cannot be written or is there.
         DiskError: it does not fit.
-        EngineMissing: no engine answers.
+        EngineMissing: its layout is not here, and no engine answers.
     """
     exporting.check_file(file, overwrite)  # before the engine is asked anything
-    source, image = find_image(bench, name)
-    recipe = image.labels.get(f"{LABEL}.recipe", "image")
-    run = new_run(bench.settings.runs, "export", recipe, lambda _: exporting.request(image, source, file, overwrite))
+    planned = plan_export(bench, name, since)
+    run = new_run(bench.settings.runs, "export", planned.source.recipe, lambda _: exporting.request(planned, file, overwrite))
     lifecycle.start(bench.host_driver(b""), run)
     return run
+
+
+def plan_export(bench: Workbench, name: str, since: str = "") -> exporting.ExportPlan:
+    """What a file of an image would hold; `since` is an image, a run that packaged one, or an exported file.
+
+    Raises:
+        PublishError: there is no such image, or nothing that the file could hold.
+        EngineMissing: a layout is not here, and no engine answers.
+    """
+    return exporting.plan(_export_source(bench, name), _held(bench, since) if since else None)
+
+
+def _held(bench: Workbench, since: str) -> Held:
+    file = Path(since).expanduser()
+    return read_file(file) if file.is_file() else _export_source(bench, since).held
+
+
+def _export_source(bench: Workbench, name: str) -> exporting.Source:
+    """An image by its layout in this home, else by what the engine holds."""
+    run = _run_or_none(bench, name)
+    if source := _layout_source(_package_of(bench, run) if run else _packaging_of(bench, name)):
+        return source
+    named, image = find_image(bench, name)
+    if not run and (source := _layout_source(_packaging_of(bench, image.id))):
+        return replace(source, name=named)
+    return exporting.source_in(bench.image_engine(), named, image, image.labels.get(f"{LABEL}.recipe", "image"))
+
+
+def _packaging_of(bench: Workbench, image: str) -> Run | None:
+    """The newest packaging run that made an image of this name or id."""
+    for run in reversed(list(_packagings(bench))):
+        with suppress(RunError, OSError):
+            made = [artifact for artifact in run.state().artifacts if artifact.kind == "image"]
+            if any(image in (artifact.path, f"sha256:{artifact.sha256}") for artifact in made):
+                return run
+    return None
+
+
+def _layout_source(package: Run | None) -> exporting.Source | None:
+    if package is None:
+        return None
+    with suppress(RunError):
+        layout = oci_layout.read(package.folder / LAYOUT_FOLDER)
+        return exporting.source_of(layout, package.request["recipe"]["name"])
+    return None
+
+
+def find_layout(bench: Workbench, name: str) -> oci_layout.Layout:
+    """The layout of a packaged image, by its name or a run that packaged one.
+
+    Raises:
+        PublishError: this home packaged no such image.
+        RunError: its layout is not whole.
+    """
+    run = _run_or_none(bench, name)
+    package = _package_of(bench, run) if run else _packaging_of(bench, name)
+    if package is None:
+        raise PublishError(f"This home has packaged no image '{name}'.", "`edge images` lists them; `edge package RUN` makes one.")
+    return oci_layout.read(package.folder / LAYOUT_FOLDER)
 
 
 def find_image(bench: Workbench, name: str) -> tuple[str, Image]:
@@ -241,6 +303,7 @@ def packaged(bench: Workbench) -> list[Packaged]:
             item.build,
             item.identity or "local folder",
             item.is_strange,
+            item.untried,
         )
         for item in known.items
     ]

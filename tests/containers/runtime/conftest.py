@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,9 +37,11 @@ class Served:
     clients: list[httpx.Client] = field(default_factory=list)
 
     @property
-    def alive(self) -> int:
-        """Generations that hold the model's memory."""
-        return len(list((self.folder / "alive").iterdir()))
+    def running(self) -> int:
+        """Answers in the making."""
+        with self.client() as client:  # not one more open connection each time that somebody looks
+            page = client.get("/metrics").text
+        return int(next(line for line in page.splitlines() if line.startswith("edge_requests_running ")).split()[1])
 
     @property
     def log(self) -> str:
@@ -79,10 +82,23 @@ def events(response: httpx.Response) -> Iterator[dict]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start a server with the stand-in: `start("--max-length", "50", STUB_DELAY="0.1")`."""
+    with starting(tmp_path) as _start:
+        yield _start
+
+
+@pytest.fixture(scope="module")
+def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """The same, for a server that all the tests of a module ask."""
+    with starting(tmp_path_factory.mktemp("served")) as _start:
+        yield _start
+
+
+@contextmanager
+def starting(folder_of_all: Path) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
     def _start(*flags: str, **environment: str) -> Served:
-        folder = tmp_path / str(len(started))
+        folder = folder_of_all / str(len(started))
         make_stub_model(folder)
         served = _launch(folder, flags, environment)
         started.append(served)
@@ -104,10 +120,12 @@ def served(start: Callable[..., Served]) -> Served:
     return served
 
 
-def make_stub_model(folder: Path) -> None:
+def make_stub_model(folder: Path, context_length: int = 200) -> None:
     for name in ("model", "adapters", "alive"):
         (folder / name).mkdir(parents=True)
-    (folder / "model/genai_config.json").write_text(json.dumps({"model": {"context_length": 200, "eos_token_id": [0]}}))
+    (folder / "model/genai_config.json").write_text(
+        json.dumps({"model": {"context_length": context_length, "eos_token_id": [0], "vocab_size": 1000}})
+    )
     (folder / "model/model.onnx").touch()
     for name in ("travel", "museum"):
         (folder / f"adapters/{name}.onnx_adapter").touch()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +26,7 @@ from tests.containers.runtime.conftest import chat, until
 from tests.services.fixtures import base_image, docker_engine_available  # noqa: F401  (fixtures)
 
 CONTAINERS = Path(__file__).parents[3] / "containers"
-MAX_BYTES = 300_000_000
+MAX_BYTES = 75_000_000
 HARDENED = {
     "read_only": True,
     "cap_drop": ["ALL"],
@@ -34,6 +37,8 @@ HARDENED = {
     "labels": {"edge-toolkit.test": "yes"},
 }
 """As a device or the chat screen runs it: nothing but the model and the socket's folder to touch."""
+MADE_BY_THE_ENGINE = {".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab"}
+PYTHON = ["/usr/bin/python3", "-S"]
 
 pytestmark = pytest.mark.engine
 
@@ -48,8 +53,12 @@ def engine_client(docker_engine_available: str) -> Iterator[docker.DockerClient]
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("context")
-    subprocess.run([sys.executable, CONTAINERS / "make_context.py", "runtime", folder], check=True)
+    make_context(folder)
     return folder
+
+
+def make_context(folder: Path, umask: int = 0o022) -> None:
+    subprocess.run([sys.executable, CONTAINERS / "make_context.py", "runtime", folder], check=True, umask=umask)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +70,7 @@ def image(engine_client: docker.DockerClient, base_image: str, context: Path) ->
 
 def build(client: docker.DockerClient, base: str, context: Path, **more: object) -> Image:
     tag = f"edge-toolkit/runtime-cpu:test-{os.getpid()}"
-    image, _ = client.images.build(path=str(context), tag=tag, buildargs={"BASE_IMAGE": base}, rm=True, **more)
+    image, _ = client.images.build(path=str(context), tag=tag, buildargs={"BASE_IMAGE": base}, target="cpu", rm=True, **more)
     return image
 
 
@@ -87,28 +96,52 @@ def socket_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def names(engine_client: docker.DockerClient, image: Image) -> Iterator[list[str]]:
-    """Every path in the image."""
+@pytest.fixture(scope="module")
+def files(engine_client: docker.DockerClient, image: Image) -> dict[str, str]:
+    """Every path in the image; the sha256 of those that are files."""
     container = engine_client.containers.create(image.id, labels=HARDENED["labels"])
     with tarfile.open(fileobj=io.BytesIO(b"".join(container.export()))) as archive:
-        yield archive.getnames()
+        found = {entry.name: digest(archive.extractfile(entry).read()) if entry.isfile() else "" for entry in archive}
     container.remove()
+    return {name: content for name, content in found.items() if name not in MADE_BY_THE_ENGINE}
 
 
-def test_is_well_under_its_budget(image: Image) -> None:
+@pytest.fixture(scope="module")
+def origins(engine_client: docker.DockerClient, image: Image) -> dict:
+    """What the image says of where it came from."""
+    read = [*PYTHON[1:], "-c", "print(open('/opt/edge/origins.json').read())"]
+    return json.loads(engine_client.containers.run(image.id, read, entrypoint=PYTHON[0], remove=True))
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_is_within_its_budget(image: Image) -> None:
     assert image.attrs["Size"] < MAX_BYTES
 
 
-def test_holds_nothing_to_install_or_train_with_and_no_shell(names: list[str]) -> None:
-    parts = {part.partition("-")[0] for name in names for part in name.split("/")}
-    assert not parts & {"pip", "torch", "transformers", "setuptools", "ensurepip", "sh", "bash", "apt", "wheels"}
-    assert {"onnxruntime_genai", "numpy", "starlette", "uvicorn", "serve.py"} <= parts
+def test_holds_nothing_to_install_compute_or_speak_tls_with_and_no_shell(files: dict[str, str]) -> None:
+    parts = {re.split(r"[-.]", part)[0] for name in files for part in name.split("/")}
+    unwanted = {"pip", "torch", "transformers", "setuptools", "ensurepip", "sh", "bash", "apt", "wheels", "numpy", "libssl", "libcrypto"}
+    assert not parts & unwanted
+    assert {"libonnxruntime", "starlette", "uvicorn", "serve"} <= parts
 
 
-def test_says_which_debian_packages_it_was_made_of(names: list[str]) -> None:
-    recorded = {name.rpartition("/")[2] for name in names if "var/lib/dpkg/status.d/" in name}
-    assert {"libc6", "libstdc++6", "libssl3", "libpython3.11-stdlib"} <= recorded
+def test_every_file_is_accounted_for(files: dict[str, str], origins: dict) -> None:
+    described = {name.removeprefix("/"): found["sha256"] for name, found in origins["files"].items()}
+    assert described == {name: content for name, content in files.items() if content and name != "opt/edge/origins.json"}
+    assert {found["from"] for found in origins["files"].values()} == set(origins["components"])
+
+
+def test_says_which_packages_and_wheels_it_was_made_of(files: dict[str, str], origins: dict) -> None:
+    packages = {found["name"] for found in origins["components"].values() if found["kind"] == "deb"}
+    assert {"libc6", "libstdc++6", "libpython3.11-stdlib", "python3.11-minimal"} <= packages
+    assert packages == {name.rpartition("/")[2] for name in files if "var/lib/dpkg/status.d/" in name}  # as scanners look for them
+    wheels = {found["name"]: found for found in origins["components"].values() if found["kind"] == "wheel"}
+    lock = (CONTAINERS / "runtime/cpu.lock").read_text()
+    assert len(wheels) == len(re.findall(r"^\w", lock, re.MULTILINE))
+    assert all(f"\n{name}=={found['version']} " in f"\n{lock}" and found["sha256"] in lock for name, found in wheels.items())
 
 
 def test_runs_as_nobody_special(image: Image) -> None:
@@ -122,13 +155,30 @@ def test_its_libraries_load_where_nothing_may_be_written(run_hardened: Callable[
     assert "No model in /model" in container.logs().decode()  # said after the libraries were loaded
 
 
-def test_the_same_content_makes_the_same_layers(
+def test_everything_in_it_loads(run_hardened: Callable[..., Container]) -> None:
+    container = run_hardened(entrypoint=[*PYTHON, "/opt/edge/server/selfcheck.py"])
+    assert container.wait(timeout=60)["StatusCode"] == 0, container.logs().decode()
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime_genai/libonnxruntime-genai.so", "h11/_events.pyc"])
+def test_its_load_test_finds_what_is_broken(run_hardened: Callable[..., Container], missing: str) -> None:
+    broken = [f"/dev/null:/opt/edge/packages/{missing}:ro"]
+    container = run_hardened(entrypoint=[*PYTHON, "/opt/edge/server/selfcheck.py"], volumes=broken)
+    assert container.wait(timeout=60)["StatusCode"] == 1
+    assert "does not load" in container.logs().decode()
+
+
+def test_the_same_content_makes_the_same_layers_whoever_lays_it_out(
     engine_client: docker.DockerClient,
     base_image: str,  # noqa: F811
     context: Path,
     image: Image,
+    tmp_path: Path,
 ) -> None:
-    again = build(engine_client, base_image, context, nocache=True)
+    other = tmp_path / "context"
+    shutil.copytree(context / "wheels", other / "wheels")  # they need no fetching again
+    make_context(other, umask=0o077)
+    again = build(engine_client, base_image, other, nocache=True)
     assert again.attrs["RootFS"]["Layers"] == image.attrs["RootFS"]["Layers"]
 
 

@@ -16,12 +16,18 @@ from tests.containers.runtime.conftest import Served, chat, events, until
 Start = Callable[..., Served]
 
 
+def tokens(answer: dict) -> tuple[int, int, int]:
+    """Of the prompt, of the answer, and both."""
+    usage = answer["usage"]
+    return usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]
+
+
 def test_answers_a_chat_in_openais_shape(served: Served) -> None:
     answer = served.ask("say: hello there").json()
     assert answer["object"] == "chat.completion"
-    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "hello there "}
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "hello there ", "refusal": None}
     assert answer["choices"][0]["finish_reason"] == "stop"
-    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+    assert tokens(answer) == (4, 3, 7)
     assert answer["timings"]["first_token_ms"] > 0
 
 
@@ -42,7 +48,7 @@ def test_an_answer_says_what_memory_the_server_holds(served: Served) -> None:
 
 def test_sends_usage_apart_where_asked(served: Served) -> None:
     *_, finish, usage = events(served.ask("say: hi", stream=True, stream_options={"include_usage": True}))
-    assert finish["choices"][0]["finish_reason"] == "stop" and "usage" not in finish
+    assert finish["choices"][0]["finish_reason"] == "stop" and finish["usage"] is None
     assert usage["choices"] == [] and usage["usage"]["prompt_tokens"] == 3
 
 
@@ -51,7 +57,7 @@ def test_sends_each_word_when_it_is_there(start: Start) -> None:
     until(served.is_ready)
     with served.client().stream("POST", "/v1/chat/completions", json=chat("count", stream=True)) as response:
         first = next(line for line in response.iter_lines() if '"content":"1 "' in line)
-        assert first and served.alive == 1  # the rest, near 200 words, is still being made
+        assert first and served.running == 1  # the rest, near 200 words, is still being made
 
 
 def test_every_turn_brings_the_whole_conversation(served: Served) -> None:
@@ -90,7 +96,7 @@ def test_a_prompt_without_room_is_a_400_that_says_both_numbers(served: Served) -
 def test_a_prompt_just_short_enough_is_answered_with_the_room_left(served: Served) -> None:
     answer = served.ask("word " * 196).json()
     assert answer["choices"][0]["finish_reason"] == "length"
-    assert answer["usage"] == {"prompt_tokens": 197, "completion_tokens": 3, "total_tokens": 200}
+    assert tokens(answer) == (197, 3, 200)
 
 
 def test_stops_where_the_request_says(served: Served) -> None:
@@ -111,61 +117,15 @@ def test_sampling_options_reach_the_library(start: Start) -> None:
     with served.client().stream("POST", "/v1/chat/completions", json=asked):
         (alive,) = (served.folder / "alive").iterdir()
         options = json.loads(alive.read_text())
-    assert options == {"max_length": 92, "do_sample": True, "temperature": 0.5, "top_p": 0.8, "top_k": 7, "random_seed": 11}
+    assert options == {"max_length": 200, "do_sample": True, "temperature": 0.5, "top_p": 0.8, "top_k": 7, "random_seed": 11}
 
 
-WRONG = {
-    "no JSON": b"{",
-    "no object": b"[]",
-    "deep": b"[" * 100_000,
-    "no messages": {},
-    "empty messages": {"messages": []},
-    "a message that is no object": {"messages": ["hi"]},
-    "an unknown role": {"messages": [{"role": "wizard", "content": "hi"}]},
-    "no content": {"messages": [{"role": "user"}]},
-    "an image": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-    "half a character": b'{"messages":[{"role":"user","content":"\\ud83d"}]}',
-    "a NUL": {"messages": [{"role": "user", "content": "a\0b"}]},
-    "a template's refusal": {"messages": [{"role": "assistant", "content": "hi"}]},
-    "negative max_tokens": chat("hi", max_tokens=-1),
-    "zero max_tokens": chat("hi", max_tokens=0),
-    "fractional max_tokens": chat("hi", max_tokens=1.5),
-    "true as a number": chat("hi", max_tokens=True),
-    "infinite max_tokens": b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":1e999}',
-    "NaN": b'{"messages":[{"role":"user","content":"hi"}],"temperature":NaN}',
-    "hot": chat("hi", temperature=2.1),
-    "top_p": chat("hi", top_p="most"),
-    "top_k": chat("hi", top_k=-1),
-    "seed": chat("hi", seed=2**40),
-    "stop": chat("hi", stop=["a", ""]),
-    "stream": chat("hi", stream="yes"),
-    "stream_options": chat("hi", stream_options=[]),
-    "model": chat("hi", model=7),
-    "two answers": chat("hi", n=2),
-    "tools": chat("hi", tools=[{"type": "function"}]),
-    "JSON mode": chat("hi", response_format={"type": "json_object"}),
-}
-
-
-@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG.keys())
-def test_a_bad_request_is_a_400_with_a_reason(served: Served, body: bytes | dict) -> None:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = served.client().post("/v1/chat/completions", content=content, headers={"content-type": "application/json"})
-    assert answer.status_code == 400, answer.text
-    error = answer.json()["error"]
-    assert error["type"] == "invalid_request_error" and len(error["message"]) > 10
-
-
-def test_other_refusals_have_openais_shape_too(served: Served) -> None:
-    client = served.client()
-    answers = {
-        404: client.get("/v1/embeddings"),
-        405: client.get("/v1/chat/completions"),
-        415: client.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"}),
-        413: client.post("/v1/chat/completions", json=chat("x" * 5_000_000)),
-    }
-    assert {status: answer.status_code for status, answer in answers.items()} == {status: status for status in answers}
-    assert all(answer.json()["error"]["message"] for answer in answers.values())
+def test_top_k_never_goes_beyond_the_vocabulary(start: Start) -> None:
+    served = start(STUB_DELAY="0.05")  # the library reads past the end of the scores there, and dies of it
+    until(served.is_ready)
+    with served.client().stream("POST", "/v1/chat/completions", json=chat("count", stream=True, temperature=1, top_k=1_000_000)):
+        (alive,) = (served.folder / "alive").iterdir()
+        assert json.loads(alive.read_text())["top_k"] == 1000
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -176,7 +136,7 @@ def test_a_hang_up_ends_the_generation_and_frees_the_model(start: Start, stream:
     hanging_up = threading.Thread(target=_ask_and_leave, args=(client, stream))
     hanging_up.start()
     hanging_up.join()
-    until(lambda: served.alive == 0, seconds=2)  # the whole answer would take ten seconds
+    until(lambda: served.running == 0, seconds=2)  # the whole answer would take ten seconds
     assert served.ask("say: next").json()["choices"][0]["message"]["content"] == "next "
 
 
@@ -190,8 +150,8 @@ def _ask_and_leave(client: httpx.Client, stream: bool) -> None:
             raise httpx.ReadTimeout("enough")
 
 
-def test_one_generation_at_a_time_and_first_come_first_served(start: Start) -> None:
-    served = start(STUB_DELAY="0.05")
+def test_where_one_answer_is_made_at_a_time_who_came_first_is_served_first(start: Start) -> None:
+    served = start("--together", "1", STUB_DELAY="0.05")
     until(served.is_ready)
     answers = [None, None]
     asking = threading.Thread(target=lambda: answers.__setitem__(1, served.ask("say: second")))
@@ -199,7 +159,7 @@ def test_one_generation_at_a_time_and_first_come_first_served(start: Start) -> N
         lines = response.iter_lines()
         next(lines)
         asking.start()
-        assert served.alive == 1
+        assert served.running == 1
         assert served.client().get("/health").status_code == 200
         list(lines)
     asking.join()
@@ -208,7 +168,7 @@ def test_one_generation_at_a_time_and_first_come_first_served(start: Start) -> N
 
 
 def test_a_full_queue_says_so(start: Start) -> None:
-    served = start(STUB_DELAY="0.5")
+    served = start("--together", "1", STUB_DELAY="0.5")
     until(served.is_ready)
     statuses: list[int] = []
     impatient = [threading.Thread(target=lambda: _status(served, statuses)) for _ in range(20)]

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.containers.runtime.conftest import Served, chat, until
 
 Start = Callable[..., Served]
@@ -21,7 +23,8 @@ def test_is_alive_before_it_is_ready(start: Start) -> None:
     until(served.socket.exists)
     client = served.client()
     assert client.get("/health").status_code == 200
-    assert client.get("/ready").status_code == 503
+    loading = client.get("/ready")
+    assert (loading.status_code, loading.json(), loading.headers["retry-after"]) == (503, {"status": "loading"}, "1")
     early = served.ask("say: hi")
     assert early.status_code == 503 and early.json()["error"]["code"] == "model_loading"
     until(served.is_ready)
@@ -57,7 +60,7 @@ def test_an_answer_that_takes_too_long_is_cut_at_the_end(start: Start) -> None:
 
 
 def test_who_waits_is_sent_away_at_the_end(start: Start) -> None:
-    served = start(STUB_DELAY="0.05")
+    served = start("--together", "1", STUB_DELAY="0.05")
     until(served.is_ready)
     answers = []
     waiting = threading.Thread(target=lambda: answers.append(served.ask("say: hi")))
@@ -157,10 +160,10 @@ def test_the_device_file_says_what_must_be_there(start: Start, tmp_path: Path) -
 
 def test_a_device_file_of_a_newer_format_is_refused(start: Start, tmp_path: Path) -> None:
     device = tmp_path / "device.json"
-    device.write_text(json.dumps({"format": 3}))
+    device.write_text(json.dumps({"format": 4}))
     served = start("--device-file", str(device))
     assert served.process.wait(timeout=10) == 2
-    assert "format 3, newer" in served.log
+    assert "format 4, newer" in served.log
 
 
 def test_prompts_are_not_logged(served: Served) -> None:
@@ -183,3 +186,45 @@ def test_works_as_a_user_without_a_home(start: Start) -> None:
     served = start(HOME="")
     until(served.is_ready)
     assert not [name for name in os.listdir(served.folder) if name.startswith(".")]
+
+
+def made_for_a_gpu(folder: Path) -> tuple[str, str]:
+    (folder / "device.json").write_text(json.dumps({"format": 3, "device": "card", "accelerator": "cuda13", "max_length": 100}))
+    return "--device-file", str(folder / "device.json")
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU here")
+def test_a_server_made_for_a_gpu_does_not_start_without_one(start: Start, tmp_path: Path) -> None:
+    served = start(*made_for_a_gpu(tmp_path))
+    assert served.process.wait(timeout=10) == 3
+    assert "no NVIDIA driver here" in served.log and "EDGE_ALLOW_CPU=1" in served.log and "Traceback" not in served.log
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU here")
+def test_it_serves_on_the_cpu_where_allowed_and_says_so(start: Start, tmp_path: Path) -> None:
+    served = start(*made_for_a_gpu(tmp_path), EDGE_ALLOW_CPU="1")
+    until(served.is_ready)
+    assert served.client().get("/ready").json()["provider"] == "cpu"
+    assert "Serving on the CPU" in served.log and "on cpu" in served.log
+
+
+def test_a_taken_port_is_told_with_the_way_out(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        served = start("--uds", "", "--port", str(taken.getsockname()[1]))
+        assert served.process.wait(timeout=10) == 2
+    assert "Address already in use. Choose another with --host and --port" in served.log
+
+
+@pytest.mark.parametrize("flag", [("--port", "70000"), ("--connections", "0"), ("--receive-seconds", "-1"), ("--access-log", "yes")])
+def test_a_number_out_of_its_bounds_is_refused(start: Start, flag: tuple[str, str]) -> None:
+    served = start(*flag)
+    assert served.process.wait(timeout=10) == 2
+    assert f"argument {flag[0]}" in served.log and "Traceback" not in served.log
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+def test_a_device_file_that_is_none_is_refused(start: Start, tmp_path: Path, content: str) -> None:
+    (tmp_path / "device.json").write_text(content, "latin-1")
+    served = start("--device-file", str(tmp_path / "device.json"))
+    assert served.process.wait(timeout=10) == 2
+    assert "Package the image again" in served.log and "Traceback" not in served.log

@@ -207,7 +207,8 @@ class ChatSide(Vertical):
         if self.target is not None:
             limits = self.wanted.limits(self.target)
             needed = f", needs about {self.target.needed_mb} MB" if self.target.needed_mb else ""
-            self.query_one(".what", Static).update(harmless_line(f"{_identity(self.target)}  {limits}{needed}"))
+            provider = f"on {self.seat.provider.upper()}, " if self.seat and self.seat.provider else ""
+            self.query_one(".what", Static).update(harmless_line(f"{_identity(self.target)}  {provider}{limits}{needed}"))
 
 
 def _identity(target: ChatTarget) -> str:

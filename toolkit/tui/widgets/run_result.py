@@ -52,9 +52,9 @@ def comparison(rows: Sequence[Weighed], note: str) -> Content:
 
 
 def answers(question: str, told: Sequence[Answer]) -> Content:
-    """What base and adapters said to the question of the smoke test."""
+    """What base and adapters said to the question of the smoke test, or why it was not asked."""
     if not told:
-        return Content("")
+        return Content(harmless_line(question))
     lines = [Content.styled(harmless_line(question), "bold")]
     for answer in told:
         rate = f" {answer.tokens_per_second:.0f} tokens/s" if answer.tokens_per_second else ""

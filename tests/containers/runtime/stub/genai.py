@@ -1,4 +1,4 @@
-"""A stand-in for the library of the same name: words are tokens, and the answer is what the last message asks for.
+"""A stand-in for the module of the same name: words are tokens, and the answer is what the last message asks for.
 
 "say: a b c" is answered with "a b c"; anything else with endless counting. Some words are special: "crash" raises,
 "pause" takes half a minute, "gulp" takes a gigabyte of memory; "<nl>" begins a new line. With an adapter active, the adapter's name
@@ -46,6 +46,7 @@ class Model:
         if not (config.folder / config.file).exists():
             raise RuntimeError(f"{config.file} failed: file doesn't exist")
         self.file = config.file
+        self.device_type = "CPU"
         self._mark = LOADED / f"{config.file}.loaded"
         with contextlib.suppress(OSError):  # a hardened container may write nowhere; there nobody looks
             self._mark.touch()
@@ -93,7 +94,7 @@ class GeneratorParams:
 class Generator:
     def __init__(self, model: Model, params: GeneratorParams):
         self._room = params.options["max_length"]
-        self._prompt: list[int] = []
+        self._tokens: list[int] = []
         self._adapter = "" if model.file == "model.onnx" else f"<{model.file}>"
         self._mark = ALIVE / uuid.uuid4().hex
         self._mark.write_text(json.dumps(params.options))
@@ -106,16 +107,22 @@ class Generator:
         self._adapter = name
 
     def append_tokens(self, tokens: list[int]) -> None:
-        self._prompt += tokens
-        if len(self._prompt) >= self._room:
+        self._tokens += tokens
+        self._answer = None
+        if len(self._tokens) >= self._room:
             raise RuntimeError("input_ids size exceeds max_length")
+
+    def rewind_to(self, length: int) -> None:
+        if length > len(self._tokens):
+            raise RuntimeError("Cannot rewind to a length greater than the current sequence length")
+        del self._tokens[length:]
 
     def generate_next_token(self) -> None:
         time.sleep(DELAY)
         if self._answer is None:
             self._answer = self._words()
-        self._next = _token(next(self._answer))
-        match _word(self._next):
+        self._tokens.append(_token(next(self._answer)))
+        match _word(self._tokens[-1]):
             case "crash":
                 raise RuntimeError("out of memory")
             case "pause":
@@ -124,10 +131,10 @@ class Generator:
                 self._gulp = b"x" * 1_000_000_000
 
     def _words(self):
-        prompt = " ".join(_word(token) for token in self._prompt)
+        prompt = " ".join(_word(token) for token in self._tokens)
         _, asked, words = prompt.rpartition("say: ")
         answer = chain(words.split(), ["<eos>"]) if asked else map(str, count(1))
         return chain([self._adapter] if self._adapter else [], answer)
 
     def get_next_tokens(self) -> list[int]:
-        return [self._next]
+        return [self._tokens[-1]]

@@ -84,7 +84,7 @@ def test_a_wheel_lost_from_the_folder_is_fetched_again(shelf: Path, tmp_path: Pa
     assert len(names(folder)) == 2
 
 
-LOCKS = [("runtime", "cpu"), ("build", "cpu"), ("build", "cuda12"), ("build", "cuda13")]
+LOCKS = [(image, flavour) for image in ("runtime", "build") for flavour in ("cpu", "cuda12", "cuda13")]
 
 
 def pins_of(image: str, lock: str) -> dict[str, str]:
@@ -104,6 +104,14 @@ def asked_of(image: str, lock: str) -> dict[str, str]:
 def test_locks_pin_what_was_asked_and_hash_everything(image: str, flavour: str) -> None:
     asked = asked_of(image, flavour)
     assert asked.items() <= pins_of(image, flavour).items() and len(asked) >= 4
+
+
+def test_every_runtime_flavour_serves_with_the_same_packages_and_none_of_those_that_only_pythons_part_of_the_library_needs() -> None:
+    def served_by(flavour: str) -> dict[str, str]:
+        return {name: version for name, version in pins_of("runtime", flavour).items() if not name.startswith(("onnxruntime", "nvidia-"))}
+
+    assert served_by("cpu") == served_by("cuda12") == served_by("cuda13")
+    assert not {"numpy", "protobuf", "flatbuffers", "packaging"} & served_by("cpu").keys()
 
 
 def test_every_build_flavour_trains_and_converts_with_the_same_versions() -> None:

@@ -26,6 +26,8 @@ MEASURED = {
         "adapter.fact_accuracy": 0.875,
         "base.perplexity": 26.21,
         "base.fact_accuracy": 0.0625,
+        "tokens_per_second.graph": 158.3,
+        "tokens_per_second.adapter": 137.7,
     },
 }
 DIGEST = "ec4dbcf2121a34b11f5cba67efac570a993190d452d3600f76c073fe13ec5ece"
@@ -43,6 +45,10 @@ def wired(run: Run) -> Run:
         reads = dict(READS.get(asked["kind"], {}))
         if asked["kind"] == "adapter":
             reads["adapter"] = f"finetune-{asked['name'].split('-')[2]}"
+        if asked["kind"] == "evaluate":
+            _, device, adapter = asked["name"].split("-")
+            reads = {"graph": f"export-{device}", "adapter": f"adapter-{device}-{adapter}"}
+            asked["options"] = {**asked["options"], "device": device, "adapter": adapter}
         asked["inputs"] = {name: {"step": step} for name, step in reads.items()}
     path.write_text(json.dumps(request))
     return Run(run.folder)

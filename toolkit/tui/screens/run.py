@@ -16,6 +16,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from toolkit.core import results
+from toolkit.core.adapter_price import prices
 from toolkit.core.compare import is_comparison, weighed
 from toolkit.core.explain import explain
 from toolkit.core.logfile import log_path, plain
@@ -241,7 +242,7 @@ class RunScreen(RunNext):
         if self.known.kind == "build" and is_comparison(self.known.steps.values()):
             return run_result.comparison(weighed(self.known.steps, state), self.known.note)
         if self.known.kind == "build":
-            return run_result.measurements(results.measured(self.known, state))
+            return run_result.measurements(results.measured(self.known, state), prices(list(self.known.steps.values()), state))
         if self.known.kind == "package":
             parts = [run_result.image_facts(self.known, state), run_result.layers(state, 60), run_result.answers(*self.answers)]
             return Content("\n").join([part for part in parts if part])

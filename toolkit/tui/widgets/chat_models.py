@@ -47,12 +47,12 @@ class ModelList(OptionList):
 
 
 def _line(row: Packed, adapter: str) -> Text:
-    """The image on the line of its base, the adapters below it."""
-    if adapter:
+    """The image on the line of what it has first, mostly its base; the other adapters below it."""
+    if adapter != row.models[0]:
         return Text(f"   + {harmless_line(adapter)}", no_wrap=True)
     text = Text(harmless_line(row.reference), no_wrap=True, overflow="ellipsis")
     made_by = "another home" if row.is_strange else "a local folder" if row.is_folder else row.runs[-1] if row.runs else row.identity[7:19]
-    return text.append(f"  base  {as_size(row.bytes)}, {made_by}", "dim")
+    return text.append(f"  {harmless_line(adapter) or 'base'}  {as_size(row.bytes)}, {made_by}", "dim")
 
 
 class ChooseModel(ModalScreen[Wanted | None]):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from toolkit.core.adapter_price import AdapterPrice
 from toolkit.core.compare import Weighed, texts_of
 from toolkit.core.files import as_size
 from toolkit.core.results import Answer, Backdrop, Measured
@@ -15,8 +16,8 @@ from toolkit.tui.harmless import harmless_line
 LAYER_BAR = 12
 
 
-def measurements(rows: Sequence[Measured]) -> Content:
-    """Perplexity and fact accuracy of base, exported base and adapter, on each adapter's held-out rows."""
+def measurements(rows: Sequence[Measured], costs: Sequence[AdapterPrice] = ()) -> Content:
+    """Perplexity and fact accuracy of base, exported base and adapter, on each adapter's held-out rows; and what adapters cost."""
     if not rows:
         return Content("")
     width = max(len(harmless_line(row.model)) for row in rows)
@@ -30,6 +31,7 @@ def measurements(rows: Sequence[Measured]) -> Content:
         facts = "-" if row.fact_accuracy is None else f"{row.fact_accuracy:.0%}"
         text = f"  {harmless_line(row.model):<{width}}  {perplexity:>10}  {facts:>6}"
         lines.append(Content.styled(text, "$success" if row.model.startswith("with ") else ""))
+    lines += [Content.styled(harmless_line(f"adapter {cost}"), "dim") for cost in costs if cost.speed_lost is not None]
     return Content("\n").join(lines)
 
 

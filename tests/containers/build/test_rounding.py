@@ -7,6 +7,7 @@ import onnx
 import onnxruntime_genai as genai
 import pytest
 import torch
+from lora_pack import METADATA_KEY, PACK_INPUT
 from passes.grid import Grid
 from passes.rounding import rounded
 from step_export import export
@@ -63,13 +64,15 @@ def test_named_parts_keep_8_bits_or_stay_floats(base, tmp_path):
     assert counted["graph.float_projections"] == 2
 
 
-def test_adapters_have_their_inputs_whatever_bits_a_projection_has(base, tmp_path):
-    def adapter_inputs(graph):
-        inputs = onnx.load(graph / "model.onnx", load_external_data=False).graph.input
-        return {value.name for value in inputs if ".lora_" in value.name}
+def test_adapters_have_their_branches_whatever_bits_a_projection_has(base, tmp_path):
+    def branches(graph):
+        model = onnx.load(graph / "model.onnx", load_external_data=False)
+        assert PACK_INPUT in {value.name for value in model.graph.input}
+        return next(each.value for each in model.metadata_props if each.key == METADATA_KEY)
 
-    plain = adapter_inputs(exported(tmp_path / "plain", base))
-    assert plain and adapter_inputs(exported(tmp_path / "mixed", base, int8=["down_proj", "first_layer"], keep=["o_proj"])) == plain
+    plain = branches(exported(tmp_path / "plain", base))
+    mixed = branches(exported(tmp_path / "mixed", base, int8=["down_proj", "first_layer"], keep=["o_proj"]))
+    assert "down_proj" in plain and "o_proj" in plain and mixed == plain
 
 
 def test_more_bits_lose_less(base, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests import tiny
 from tests.services.fixtures import Registry, free_port
 from toolkit.core import content
+from toolkit.core.device import find
 from toolkit.core.engine import LABEL
 from toolkit.core.made import made_for
 
@@ -23,6 +24,7 @@ SHORT = {
 """The built-in recipe with less of everything, so that it takes minutes."""
 
 MAX_LENGTH = 2048
+DEVICES = Path(__file__).parents[1] / "data" / "devices"
 
 
 class SampleJob:
@@ -67,7 +69,7 @@ class SampleJob:
         build = tiny.docker_bench(self.home, self.base).run("1")
         made = made_for(build.manifest()["artifacts"], "cpu")
         content.put_together(build.folder, made, folder, True, lambda *_: None)
-        content.write_config(folder, content.device_config(folder, made, MAX_LENGTH, 0))
+        content.write_config(folder, content.device_config(folder, made, find(DEVICES, "cpu"), MAX_LENGTH)[0])
 
     def edge(self, *arguments: str) -> subprocess.CompletedProcess:
         access = {

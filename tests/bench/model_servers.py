@@ -18,6 +18,7 @@ from tests.bench.measure import EDGE, ROOT, Options, Skipped, clean_environ
 from tests.bench.short_recipe import lend_sample_model, write_short_recipe
 from toolkit import settings as settings_module
 from toolkit.core import content
+from toolkit.core.device import find
 from toolkit.core.made import made_for
 from toolkit.core.run import find_run
 
@@ -115,7 +116,7 @@ def sample_content(options: Options) -> Path:
     made = made_for(build.manifest()["artifacts"], "cpu")
     folder = options.work / "content"
     content.put_together(build.folder, made, folder, True, lambda *_: None)
-    content.write_config(folder, content.device_config(folder, made, MAX_LENGTH, 0))
+    content.write_config(folder, content.device_config(folder, made, find(ROOT / "data" / "devices", "cpu"), MAX_LENGTH)[0])
     return folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.core import content, footprint, packaging
+from toolkit.core.device import find
 from toolkit.core.made import devices_in, made_for
 from toolkit.errors import RunError
 
@@ -15,6 +16,7 @@ GENAI = {
     "model": {"context_length": 512, "vocab_size": 1000, "decoder": {"num_hidden_layers": 2, "num_key_value_heads": 2, "head_size": 16}}
 }
 MB = 1 << 20
+CPU = find(Path(__file__).parents[2] / "data" / "devices", "cpu")
 
 
 class Build:
@@ -41,7 +43,7 @@ class Build:
     def put_together(self, folder: Path, keep_base: bool = True, memory_mb: int = 0) -> dict:
         made = made_for(self.artifacts, "cpu")
         content.put_together(self.folder, made, folder, keep_base, lambda *_: None)
-        config = content.device_config(folder, made, 2048, memory_mb)
+        config, _ = content.device_config(folder, made, CPU, 2048, memory_mb)
         content.write_config(folder, config)
         return config
 
@@ -63,7 +65,8 @@ def test_layers_hold_shared_weights_once_and_adapters_in_the_recipes_order(build
     assert [layer.name for layer in layers] == ["model", "adapter zoo", "adapter art", "configuration"]
     files = {layer.name: [file.path for file in layer.files] for layer in layers}
     assert files["adapter art"] == ["/model/merged-art.onnx", "/model/merged-art.onnx.data"]
-    assert files["model"] == ["/model/genai_config.json", "/model/model.onnx", "/model/model.onnx.data", "/model/shared.onnx.data"]
+    assert files["model"] == ["/model/model.onnx", "/model/model.onnx.data", "/model/shared.onnx.data"]
+    assert files["configuration"] == ["/etc/edge/device.json", "/model/genai_config.json"], "a limit of length changes no layer with weights"
 
 
 def test_switchable_adapters_lie_in_the_recipes_order_and_older_folders_by_name(tmp_path):
@@ -81,9 +84,9 @@ def test_the_server_is_told_each_graph_and_how_many_fit_into_memory(build, tmp_p
     assert config["format"] == 2 and config["graphs_in_memory"] == 3
     assert config["graphs"] == {"": "model.onnx", "zoo": "merged-zoo.onnx", "art": "merged-art.onnx"}
     two = footprint.needed_mb(tmp_path / "content", {**config, "graphs_in_memory": 2})
-    assert config["memory_mb"] > two
+    assert config["needed_mb"] > two
     assert build.put_together(tmp_path / "content", memory_mb=two)["graphs_in_memory"] == 2
-    assert build.put_together(tmp_path / "content", memory_mb=64)["graphs_in_memory"] == 1
+    assert build.put_together(tmp_path / "content", memory_mb=two - 1)["graphs_in_memory"] == 1
 
 
 def test_the_base_can_be_left_out(build, tmp_path):

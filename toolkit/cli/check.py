@@ -21,6 +21,7 @@ BAR = 40
 )
 def check_command(recipe: Path, as_json: bool, olive: bool) -> int:
     from toolkit.core.builds import inspect, require_room
+    from toolkit.core.memory_estimate import memory_problems
     from toolkit.core.preview import plan_ahead
 
     bench = _bench()
@@ -28,7 +29,8 @@ def check_command(recipe: Path, as_json: bool, olive: bool) -> int:
         return _show_olive(bench, recipe)
     found = inspect(bench, recipe, say)
     ahead = plan_ahead(bench, found)
-    fatal = [problem for report in found.reports.values() for problem in report.fatal]
+    no_room = memory_problems(found.memory)
+    fatal = [*(problem for report in found.reports.values() for problem in report.fatal), *no_room]
     if as_json:
         emit_json(
             {
@@ -42,6 +44,8 @@ def check_command(recipe: Path, as_json: bool, olive: bool) -> int:
         )
     else:
         _show(found, bench.settings.home, ahead)
+        for problem in no_room:
+            click.echo(f"error: {problem.message} {problem.hint}")
     require_room(bench.settings.home, found.forecast_bytes)
     if fatal:
         say(f"{len(fatal)} problem{'s' if len(fatal) > 1 else ''} must be solved before a run.")
@@ -83,6 +87,9 @@ def _show(found, home: Path, ahead) -> None:
     for device in found.devices:
         way = carries(found.recipe, device)
         click.echo(f"adapters on {device.name}: {way}: {IN_ADVANCE[way]}")
+    for fit in found.memory:
+        if fit.fits:  # what does not is an error
+            click.echo(f"memory on {fit.sentence}")
     click.echo(f"disk: about {as_size(ahead.needed_bytes)} needed at most, {as_size(ahead.free_bytes)} free at {home}")
 
 

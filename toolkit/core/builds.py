@@ -16,6 +16,8 @@ from toolkit.core.dataset import DatasetReport, check_dataset
 from toolkit.core.device import MERGED, Device
 from toolkit.core.files import as_size, free_bytes, sha256_of
 from toolkit.core.forecast import missing_image, notes_for
+from toolkit.core.kv_budget import MemoryFit
+from toolkit.core.memory_estimate import memory_fits, memory_problems
 from toolkit.core.modelcheck import ModelFacts, check_model
 from toolkit.core.plan import build_steps, carries
 from toolkit.core.precision import chosen_devices
@@ -45,6 +47,8 @@ class Prepared:
     """Room that the run will take at most."""
     contents: dict[str, str]
     """What the run's data files will hold, by name; empty where the data has fatal problems."""
+    memory: tuple[MemoryFit, ...] = ()
+    """What each device has memory for."""
 
     @property
     def warnings(self) -> list[str]:
@@ -69,7 +73,8 @@ def inspect_recipe(bench: Workbench, recipe: Recipe, say: Say) -> Prepared:
     count = token_counter(model)
     reports = {adapter.name: report_of(recipe, adapter, count) for adapter in recipe.adapters}
     contents = {} if any(report.fatal for report in reports.values()) else contents_of(recipe)
-    return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen), contents)
+    memory = memory_fits(facts, recipe, chosen)
+    return Prepared(recipe, model, facts, reports, chosen, forecast(facts, recipe, chosen), contents, memory)
 
 
 def check_targets(recipe: Recipe, facts: ModelFacts) -> None:
@@ -123,6 +128,7 @@ def prepare(bench: Workbench, path: Path, say: Say) -> Prepared:
 
     Raises:
         DataError: the first fatal problem of the data.
+        RecipeError: a device has no memory for what would be made for it.
         DiskError: the run would not fit.
     """
     return require_ready(bench, inspect(bench, path, say))
@@ -132,10 +138,12 @@ def require_ready(bench: Workbench, prepared: Prepared) -> Prepared:
     """The same, once nothing forbids a start.
 
     Raises:
-        DataError, DiskError: as `prepare`.
+        DataError, RecipeError, DiskError: as `prepare`.
     """
     for report in prepared.reports.values():
         report.require_sound()
+    for problem in memory_problems(prepared.memory):
+        raise problem
     require_room(bench.settings.home, prepared.forecast_bytes)
     return prepared
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.core import adapter_check, footprint
+from toolkit.core.device import Device
 from toolkit.core.files import write_json
 from toolkit.core.footprint import SHARED
+from toolkit.core.kv_budget import MemoryFit, memory_fit, memory_limit
 from toolkit.core.made import Made
 from toolkit.errors import RunError
 
 NOT_SHIPPED = ("metrics.json",)
+GENAI_CONFIG = "genai_config.json"
 BASE_GRAPH = ("model.onnx", "model.onnx.data")
 
 Progress = Callable[[int, int, str], None]
@@ -59,16 +62,48 @@ def _add_merged(source: Path, model: Path, name: str) -> None:
         _link(path, model / path.name)
 
 
-def device_config(content: Path, made: Made, context_length: int, memory_mb: int) -> dict:
-    """What the image's server is told; `memory_mb` is the limit that it will run under."""
+def device_config(content: Path, made: Made, device: Device, context_length: int = 0, memory_mb: int = 0) -> tuple[dict, MemoryFit | None]:
+    """What the image's server is told, and what fits of what was wanted; None where the model does not say what it takes.
+
+    `context_length` and `memory_mb`, the limit that it will run under, are the device's where they are 0.
+
+    Raises:
+        RunError: the device has no memory for a conversation of any use; names what would do.
+    """
     model = content / "model"
-    limit = json.loads((model / "genai_config.json").read_text("utf-8"))["model"]["context_length"]
-    config = {"format": 1, "device": made.device, "max_length": min(limit, context_length), "adapters": list(made.adapters)}
+    limit = json.loads((model / GENAI_CONFIG).read_text("utf-8"))["model"]["context_length"]
+    length = min(limit, context_length or device.max_length)
+    config = {"format": 1, "device": made.device, "accelerator": device.accelerator, "max_length": length, "adapters": list(made.adapters)}
     if made.is_merged:
         graphs = _graphs(model, made)
         config = {**config, "format": 2, "graphs": graphs, "graphs_in_memory": len(graphs)}
-        config["graphs_in_memory"] = footprint.graphs_that_fit(content, config, memory_mb)
-    return {**config, "memory_mb": footprint.needed_mb(content, config)}
+        config["graphs_in_memory"] = footprint.graphs_that_fit(content, config, memory_limit(device, memory_mb)[0])
+    return _within_memory(content, {**config, "memory_mb": memory_mb or device.memory_mb}, device)
+
+
+def _within_memory(content: Path, config: dict, device: Device) -> tuple[dict, MemoryFit | None]:
+    """The same with the longest conversation that the device has memory for."""
+    taken = footprint.footprint_of(content, config)
+    if taken is None:
+        return {**config, "needed_mb": 0}, None
+    fit = memory_fit(device, taken, config["max_length"], config["memory_mb"])
+    if not fit.fits:
+        raise RunError(fit.sentence, f"Raise it in {device.name}.toml, lower max_length there, or take a smaller model.")
+    told = {"max_length": fit.taken, "kv_bytes_per_token": taken.kv_bytes_per_token, "needed_mb": taken.needed_mb(fit.taken)}
+    return {**config, **told}, fit
+
+
+def shorten(content: Path, max_length: int) -> None:
+    """Let the model's own configuration name no longer conversations, for whoever runs the folder without our server.
+
+    The file is written anew: the one that lies there is the build's.
+    """
+    path = content / "model" / GENAI_CONFIG
+    config = json.loads(path.read_text("utf-8"))
+    config["model"]["context_length"] = min(max_length, config["model"]["context_length"])
+    search = config.setdefault("search", {})
+    search["max_length"] = min(max_length, search.get("max_length", max_length))
+    write_json(path, config)
 
 
 def _graphs(model: Path, made: Made) -> Mapping[str, str]:

@@ -31,6 +31,8 @@ class Device:
     """Size the runtime image without a model must stay under."""
     adapters: str = SWITCHABLE
     """switchable or merged, where the recipe does not say. Device files written before there was a choice say nothing."""
+    gpu_memory_mb: int = 0
+    """Memory of the GPU that the model may use; 0: nobody said."""
 
     @property
     def provider(self) -> str:

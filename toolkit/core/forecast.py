@@ -23,6 +23,7 @@ from toolkit.core.explain import explain
 from toolkit.core.files import as_duration, free_bytes, write_json
 from toolkit.core.flavour import Choice
 from toolkit.core.images import OwnImage
+from toolkit.core.kv_budget import MemoryFit
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
@@ -68,6 +69,8 @@ class Forecast:
     """None where the model is not here yet."""
     free_bytes: int
     notes: tuple[str, ...] = ()
+    memory: tuple[MemoryFit, ...] = ()
+    """What each device has memory for, by what is known before anything is built."""
 
     @property
     def to_run(self) -> tuple[StepForecast, ...]:

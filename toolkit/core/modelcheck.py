@@ -182,6 +182,25 @@ def _tensors(folder: Path) -> dict[str, TensorEntry]:
     raise ModelError(f"{folder} has no weights ({WEIGHTS}).", FETCH_AGAIN)
 
 
+def weights_of(folder: Path) -> dict[str, TensorEntry]:
+    """What the headers of a model's weights say, by name.
+
+    Raises:
+        ModelError: as `check_model`.
+    """
+    return _tensors(folder)
+
+
+def text_settings(folder: Path) -> dict[str, Any]:
+    """config.json, where a multimodal model says of its text what it says apart.
+
+    Raises:
+        ModelError: as `check_model`.
+    """
+    config = _config(folder)
+    return {**config, **_text_config(config)}
+
+
 def _sharded(folder: Path) -> dict[str, TensorEntry]:
     places = _read_json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not places:

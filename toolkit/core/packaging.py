@@ -67,12 +67,16 @@ def collect(job: Job) -> dict[str, float]:
     assert made, "asked for before the run was made"
     folder = content_folder(job.run)
     content.put_together(build, made, folder, recipe["export"].get("keep_base", True), job.progress)
-    length = recipe["export"]["context_length"] or find(job.bench.settings.devices, made.device).max_length
-    config = content.device_config(folder, made, length, job.options["memory_mb"])
+    device = find(job.bench.settings.devices, made.device)
+    config, fit = content.device_config(folder, made, device, recipe["export"]["context_length"], job.options["memory_mb"])
+    if fit and not (fit.is_whole and fit.limit_mb):
+        job.log(fit.sentence)
+    content.shorten(folder, config["max_length"])
     content.write_config(folder, config)
     job.left("model", "content", folder_bytes(folder), folder_digest(folder))
     in_memory = {"graphs_in_memory": config["graphs_in_memory"]} if made.is_merged else {}
-    return {"bytes": folder_bytes(folder), "adapters": len(made.adapters), "memory_mb": config["memory_mb"], **in_memory}
+    memory = {"memory_mb": config["needed_mb"], "max_length": config["max_length"], **in_memory}
+    return {"bytes": folder_bytes(folder), "adapters": len(made.adapters), **memory}
 
 
 def content_folder(run: Run) -> Path:
@@ -120,18 +124,20 @@ def _check_free(engine: ImageEngine, tag: str, mark: str) -> None:
 
 
 def image_layers(folder: Path) -> list[Layer]:
-    """The model, each adapter, and the configuration: what changes rarely comes first.
+    """The model, each adapter, and the configuration, the model's own too: what changes rarely comes first.
 
     Adapters lie in the recipe's order. An engine fetches again whatever lies above the first layer that changed, so the adapter
     that changes most belongs last in the recipe.
     """
     merged = {name: f"merged-{name}.onnx" for name in content.read_config(folder).get("graphs", {}) if name}
     model = folder_layer("model", folder / "model", "/model")
-    own = {f"/model/{file}{more}" for file in merged.values() for more in ("", ".data")}
+    told = [LayerFile(folder / "device.json", "/etc/edge/device.json")]
+    told += [file for file in model.files if file.path == f"/model/{content.GENAI_CONFIG}"]
+    own = {f"/model/{file}{more}" for file in merged.values() for more in ("", ".data")} | {file.path for file in told}
     return [
         Layer(model.name, tuple(file for file in model.files if file.path not in own)),
         *(_adapter_layer(folder, name, merged.get(name, "")) for name in content.adapters_in(folder)),
-        Layer("configuration", (LayerFile(folder / "device.json", "/etc/edge/device.json"),)),
+        Layer("configuration", tuple(told)),
     ]
 
 
@@ -159,7 +165,7 @@ def _labels(job: Job, runtime: str) -> dict[str, str]:
         **merged,
         **({UNTRIED: untried} if untried else {}),
         f"{LABEL}.runtime": runtime,
-        f"{LABEL}.memory_mb": str(config["memory_mb"]),
+        f"{LABEL}.memory_mb": str(config["needed_mb"]),
         f"{LABEL}.max_length": str(config["max_length"]),
         "org.opencontainers.image.title": recipe["name"],
     }
@@ -203,7 +209,7 @@ def _why_untried(job: Job) -> str:
 
 
 def _needed_mb(job: Job) -> int:
-    return content.read_config(content_folder(job.run)).get("memory_mb", 0)
+    return content.read_config(content_folder(job.run)).get("needed_mb", 0)
 
 
 def chat_host(job: Job) -> tuple[ChatHost, str]:

@@ -11,6 +11,7 @@ from toolkit.core.basemodel import model_here
 from toolkit.core.builds import Prepared, contents_of, forecast, report_of
 from toolkit.core.dataset import DatasetReport
 from toolkit.core.forecast import Forecast, look_ahead
+from toolkit.core.memory_estimate import memory_fits, memory_problems
 from toolkit.core.modelcheck import ModelFacts, check_model
 from toolkit.core.olive_config import olive_configs
 from toolkit.core.plan import build_steps
@@ -91,7 +92,7 @@ def plan_ahead(bench: Workbench, prepared: Prepared) -> Forecast:
         return forecast(prepared.facts, prepared.recipe, prepared.devices, kinds)
 
     steps = build_steps(prepared.recipe, prepared.devices, prepared.model, Path("data"))
-    return look_ahead(bench, steps, prepared.contents, prepared.model, room)
+    return replace(look_ahead(bench, steps, prepared.contents, prepared.model, room), memory=prepared.memory)
 
 
 def olive_of(bench: Workbench, recipe: Recipe) -> dict[str, dict]:
@@ -170,4 +171,7 @@ def _plan(
         return None
     model = facts.folder if facts else None
     steps = build_steps(recipe, chosen, model or Path(recipe.model.source), Path("data"))
-    return look_ahead(bench, steps, contents, model, lambda kinds: forecast(facts, recipe, chosen, kinds) if facts else None)
+    ahead = look_ahead(bench, steps, contents, model, lambda kinds: forecast(facts, recipe, chosen, kinds) if facts else None)
+    memory = memory_fits(facts, recipe, chosen) if facts else ()
+    problems += memory_problems(memory)
+    return replace(ahead, memory=memory)

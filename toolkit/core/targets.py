@@ -248,7 +248,8 @@ def _local_target(bench: Workbench, package: Run) -> ChatTarget:
         config = json.loads((folder / "device.json").read_text("utf-8"))
     except (OSError, ValueError) as exc:
         raise ChatError(f"The packaged folder {folder} cannot be read: {exc}.", "`edge package` its build again.") from exc
-    numbers = [int(config.get(key, 0)) for key in ("max_length", "memory_mb")]
+    needed = config.get("needed_mb", config.get("memory_mb", 0))  # folders of before there was one name what is needed so
+    numbers = [int(config.get("max_length", 0)), int(needed)]
     told = (config["device"], tuple(sorted(config["adapters"])), *numbers, content.has_base(config))
     return ChatTarget(bench.local_chat(), package.id, str(folder), Limits(), *told)
 

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from toolkit.core.files import as_duration, as_size
 from toolkit.core.forecast import CACHED, RUNS, STATES, Forecast, StepForecast
+from toolkit.core.kv_budget import MemoryFit
 from toolkit.core.preview import Preview
 from toolkit.tui.widgets.dataset_view import CONTROLS, MUTED
 
@@ -56,6 +57,7 @@ def _plan(ahead: Forecast) -> Iterator[Content]:
     yield Content("")
     yield Content.assemble(("steps  ", MUTED), ahead.summary[:1].upper() + ahead.summary[1:] + ".")
     yield Content.assemble(("disk   ", MUTED), *_disk(ahead))
+    yield from (Content.assemble(("memory ", MUTED), _memory(fit)) for fit in ahead.memory if fit.fits)
     yield from (Content.assemble(("note   ", MUTED), note.translate(CONTROLS)) for note in ahead.notes)
     yield Content("")
     for kind, about in _kinds(ahead).items():
@@ -85,6 +87,10 @@ def _disk(ahead: Forecast) -> Iterator[str | tuple[str, str]]:
     yield f"About {as_size(ahead.needed_bytes)} needed at most; {free}"
     if ahead.needed_bytes > ahead.free_bytes:
         yield (" That is too little.", "$text-error")
+
+
+def _memory(fit: MemoryFit) -> Content:
+    return Content.styled(fit.sentence.translate(CONTROLS), "" if fit.is_whole else "$text-warning")
 
 
 def _remarks(seen: Preview) -> Iterator[Content]:

@@ -49,7 +49,7 @@ def is_gone(pid: int) -> bool:
 
 def test_the_whole_of_edge_in_tmux_and_the_terminal_as_it_was_afterwards(tmux: Tmux) -> None:
     assert tmux.state() == UNTOUCHED
-    tmux.type("stty -g > before; edge; echo code=$?; stty -g > after; cmp before after && echo sa''me\n")
+    tmux.type('was=$(stty -g); edge; echo code=$?; [ "$was" = "$(stty -g)" ] && echo sa\'\'me\n')
     for place in PLACES:
         tmux.press(place.key)
         tmux.wait_for(f"{place.key}[{place.title}]")
@@ -67,7 +67,7 @@ def test_the_whole_of_edge_in_tmux_and_the_terminal_as_it_was_afterwards(tmux: T
 
 
 def test_being_ended_by_a_signal_gives_the_terminal_back(tmux: Tmux) -> None:
-    tmux.type("stty -g > before; edge & fg; stty -g > after; cmp before after && echo sa''me\n")
+    tmux.type('was=$(stty -g); edge & fg; [ "$was" = "$(stty -g)" ] && echo sa\'\'me\n')
     tmux.wait_for("6 Doctor")
     pane = int(tmux.ask("display-message", "-p", "#{pane_pid}"))
     os.kill(child_of(pane), signal.SIGTERM)

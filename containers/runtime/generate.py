@@ -44,9 +44,11 @@ class LocalModel:
         together: int = 0,
         memory: int = 0,
         kv_bytes: int = 0,
+        kv_tokens: int = 0,
         reuse: bool = True,
     ):
-        """`memory`: bytes that the server may take, 0 where nobody knows; `kv_bytes`: what a token takes of it in a cache."""
+        """`memory`: bytes that the server may take, 0 where nobody knows; `kv_bytes`: what a token takes of it in a cache;
+        `kv_tokens`: how many a graph's caches may hold, 0 where nobody reckoned it."""
         config = read_config(folder)
         self.max_length = longest(config, max_length)
         self.vocabulary = int(config["model"].get("vocab_size", 0))
@@ -57,7 +59,9 @@ class LocalModel:
         self._reuse = reuse
         files = {name: graphs[name] for name in sorted(graphs)} if graphs else {"": ""}
         held = min(max(1, graphs_in_memory), len(files))
-        limits = Limits(max_length=self.max_length, together=self.together, threads=threads, memory=memory, graphs=held)
+        limits = Limits(
+            max_length=self.max_length, together=self.together, threads=threads, memory=memory, graphs=held, cache_tokens=kv_tokens
+        )
         self.kv_bytes_per_token = kv_bytes = kv_bytes or kv_bytes_per_token(config, 2 if device == "cuda" else 4)
         is_batched = device == "cpu" and is_batchable(config, self.max_length)
         self._graphs: Graphs[Engine] = Graphs(files, _loader(folder, adapters, limits, device, kv_bytes, is_batched), held)

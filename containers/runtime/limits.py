@@ -33,21 +33,30 @@ class Limits:
     """Bytes that the server may take; 0: nobody said."""
     graphs: int = 1
     """Graphs that share it."""
+    cache_tokens: int = 0
+    """Of each graph's caches, as reckoned for `memory` from the model's files; 0: nobody did."""
 
     def tokens(self, bytes_per_token: int) -> int:
         """What the key-value caches of a graph, kept ones included, may hold beside what is in memory already.
 
         One full one at least, or there were no use in `max_length`; no more than all together can come to need.
         """
-        room = int(self.memory * (1 - KEPT_FREE)) - resident_bytes() if self.memory else _available_bytes() // 2
-        return max(min(room // self.graphs // bytes_per_token, self.together * self.max_length), self.max_length)
+        memory = min(self.memory, *_container_limits())
+        room = int(memory * (1 - KEPT_FREE)) - resident_bytes() if self.memory else _available_bytes() // 2
+        most = min(room // self.graphs // bytes_per_token, self.cache_tokens or sys.maxsize, self.together * self.max_length)
+        return max(most, self.max_length)
 
 
 def _available_bytes() -> int:
     """Memory that nobody uses, as far as this container may take it."""
     lines = MEMORY.read_text().splitlines()
     available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    return min([available, *(_limit(path) - resident_bytes() for path in MEMORY_LIMITS if path.exists())])
+    return min(available, *(limit - resident_bytes() for limit in _container_limits()))
+
+
+def _container_limits() -> list[int]:
+    """Of memory; the largest number there is where there is none."""
+    return [sys.maxsize, *(_limit(path) for path in MEMORY_LIMITS if path.exists())]
 
 
 def _limit(path: Path) -> int:

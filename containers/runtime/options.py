@@ -50,6 +50,8 @@ class Options:
     """What the device has for the server; 0: nobody said."""
     kv_bytes_per_token: int
     """Of the key-value cache; 0: unknown."""
+    kv_tokens: int
+    """That each graph's caches may hold within `memory_mb`; 0: unknown."""
     drain_seconds: int
     """How long a generation may go on after the server was told to stop."""
     max_waiting: int
@@ -96,6 +98,7 @@ def read_options(argv: Sequence[str], environment: Mapping[str, str] = os.enviro
         reuse=bool(found.reuse),
         memory_mb=int(device_file.get("memory_mb", 0)),
         kv_bytes_per_token=int(device_file.get("kv_bytes_per_token", 0)),
+        kv_tokens=int(device_file.get("kv_tokens", 0)),
         drain_seconds=found.drain_seconds,
         max_waiting=found.max_waiting,
         request_seconds=found.request_seconds,

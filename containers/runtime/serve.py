@@ -134,8 +134,9 @@ def _model(options: Options, device: str) -> Model:
         "threads": options.threads,
         "together": options.together,
         "reuse": options.reuse,
-        "memory": options.memory_mb * 1_000_000,
+        "memory": options.memory_mb << 20,
         "kv_bytes": options.kv_bytes_per_token,
+        "kv_tokens": options.kv_tokens,
     }
     if options.graphs:
         return LocalModel(options.model, {}, graphs=options.graphs, graphs_in_memory=options.graphs_in_memory, **limits)

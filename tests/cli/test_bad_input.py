@@ -131,6 +131,21 @@ def test_a_plan_that_does_not_fit_on_the_disk_is_told_with_both_figures(desk):
     assert checked.returncode == 6 and "disk: about 19.0 TB needed at most" in checked.stdout
 
 
+def test_a_device_with_too_little_memory_is_told_with_what_would_do(desk):
+    write_model(desk.project / "model", num_attention_heads=64, num_key_value_heads=64, head_dim=65536)
+    told = "cpu: does not fit: 128 tokens need 8321 MB, the device has 2048 MB; memory_mb = 8321 would do."
+    refused(desk, told, "data/devices/cpu.toml")
+    checked = desk.edge("check", desk.recipe)
+    assert checked.returncode == 3 and f"error: {told}" in checked.stdout
+    assert "1 problem must be solved before a run." in checked.stderr
+
+
+def test_what_a_device_has_memory_for_is_told_before_anything_is_built(desk):
+    write_model(desk.project / "model", num_attention_heads=1)
+    checked = desk.edge("check", desk.recipe)
+    assert checked.returncode == 0 and "memory on cpu: 128 tokens need 129 MB of its 2048 MB." in checked.stdout
+
+
 def test_a_device_that_no_build_was_made_for_is_told(desk):
     assert desk.edge("run", desk.recipe).returncode == 0
     unknown = desk.edge("package", "1", "--device", "tpu")

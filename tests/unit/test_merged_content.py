@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from toolkit.core import content, footprint, packaging
 from toolkit.core.device import find
+from toolkit.core.footprint import Footprint
+from toolkit.core.kv_budget import memory_fit
 from toolkit.core.made import devices_in, made_for
 from toolkit.errors import RunError
 
@@ -16,7 +19,7 @@ GENAI = {
     "model": {"context_length": 512, "vocab_size": 1000, "decoder": {"num_hidden_layers": 2, "num_key_value_heads": 2, "head_size": 16}}
 }
 MB = 1 << 20
-CPU = find(Path(__file__).parents[2] / "data" / "devices", "cpu")
+CPU, GPU = (find(Path(__file__).parents[2] / "data" / "devices", name) for name in ("cpu", "gpu-cuda12"))
 
 
 class Build:
@@ -66,7 +69,9 @@ def test_layers_hold_shared_weights_once_and_adapters_in_the_recipes_order(build
     files = {layer.name: [file.path for file in layer.files] for layer in layers}
     assert files["adapter art"] == ["/model/merged-art.onnx", "/model/merged-art.onnx.data"]
     assert files["model"] == ["/model/model.onnx", "/model/model.onnx.data", "/model/shared.onnx.data"]
-    assert files["configuration"] == ["/etc/edge/device.json", "/model/genai_config.json"], "a limit of length changes no layer with weights"
+    assert files["configuration"] == ["/etc/edge/device.json", "/model/genai_config.json"], (
+        "a limit of length changes no layer with weights"
+    )
 
 
 def test_switchable_adapters_lie_in_the_recipes_order_and_older_folders_by_name(tmp_path):
@@ -87,6 +92,38 @@ def test_the_server_is_told_each_graph_and_how_many_fit_into_memory(build, tmp_p
     assert config["needed_mb"] > two
     assert build.put_together(tmp_path / "content", memory_mb=two)["graphs_in_memory"] == 2
     assert build.put_together(tmp_path / "content", memory_mb=two - 1)["graphs_in_memory"] == 1
+
+
+def test_a_conversation_is_as_long_as_the_device_has_memory_for(build, tmp_path):
+    whole = build.put_together(tmp_path / "content", memory_mb=1000)
+    assert (whole["max_length"], whole["memory_mb"], whole["accelerator"]) == (512, 1000, "cpu")
+    assert whole["kv_bytes_per_token"] == 2 * 2 * 2 * 16 * 4 and whole["kv_tokens"] > 512
+    alone = {**whole, "graphs_in_memory": 1}
+    least = footprint.needed_mb(tmp_path / "content", {**alone, "max_length": 256})
+    with pytest.raises(
+        RunError, match=rf"512 tokens need \d+ MB, the device has {least - 1} MB; memory_mb = {least} would do for 256 tokens"
+    ):
+        build.put_together(tmp_path / "content", memory_mb=least - 1)
+
+
+def test_what_fits_is_said_in_the_numbers_that_would_do():
+    footprint = Footprint(weights=100 << 20, adapters=0, kv_bytes_per_token=1 << 20, vocab=0)  # 278 MB and one for each token
+    whole, less, none = (memory_fit(replace(CPU, memory_mb=mb), footprint, 1000) for mb in (2048, 778, 500))
+    assert (whole.taken, whole.sentence) == (1000, "cpu: 1000 tokens need 1278 MB of its 2048 MB.")
+    assert less.fits and less.taken == 500
+    assert "the device has 778 MB; conversations will end at 500. memory_mb = 1278 would do for all." in less.sentence
+    assert not none.fits and "memory_mb = 534 would do for 256 tokens, memory_mb = 1278 for 1000." in none.sentence
+    unsaid = memory_fit(GPU, replace(footprint, provider="cuda"), 1000)
+    assert unsaid.is_whole and "its device file says no gpu_memory_mb" in unsaid.sentence
+    assert memory_fit(replace(GPU, gpu_memory_mb=600), footprint, 1000).taken == 322, "the GPU's memory counts there, not the host's"
+
+
+def test_the_models_own_configuration_is_shortened_and_the_builds_left_alone(build, tmp_path):
+    build.put_together(tmp_path / "content")
+    content.shorten(tmp_path / "content", 300)
+    told = json.loads((tmp_path / "content/model/genai_config.json").read_text())
+    assert (told["model"]["context_length"], told["search"]["max_length"]) == (300, 300)
+    assert json.loads((build.folder / "steps/export-cpu/out/genai_config.json").read_text()) == GENAI
 
 
 def test_the_base_can_be_left_out(build, tmp_path):

@@ -90,6 +90,8 @@ def _within_memory(content: Path, config: dict, device: Device) -> tuple[dict, M
     if not fit.fits:
         raise RunError(fit.sentence, f"Raise it in {device.name}.toml, lower max_length there, or take a smaller model.")
     told = {"max_length": fit.taken, "kv_bytes_per_token": taken.kv_bytes_per_token, "needed_mb": taken.needed_mb(fit.taken)}
+    if fit.limit_mb:
+        told["kv_tokens"] = taken.longest(fit.limit_mb)  # of one conversation, or of several that are held at once
     return {**config, **told}, fit
 
 

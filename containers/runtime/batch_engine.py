@@ -70,6 +70,8 @@ class BatchEngine:
         if len(busy) >= self._together or need + sum(lane.reserved for lane in busy) > self._budget:
             return None
         lane, kept = best_lane(self._lanes, adapter, prompt if reuse else (), only_steady=sampling.seed is not None)
+        if len(lane.held) > kept:
+            self._rows.cut(lane.row, kept)
         lane.begin(adapter, kept, need, sampling)
         self._make_room()
         return lane
@@ -145,6 +147,8 @@ class BatchEngine:
     def _swap(self, one: Lane, other: Lane) -> None:
         self._rows.swap(one.row, other.row, max(len(one.held), len(other.held)))
         one.row, other.row = other.row, one.row
+        shorter = min(one, other, key=lambda lane: len(lane.held))
+        self._rows.cut(shorter.row, len(shorter.held))
 
     def _make_room(self) -> None:
         """Empty idle lanes, the longest unused first, until what may be written fits beside what is held."""
@@ -158,7 +162,7 @@ class BatchEngine:
 
     def _empty(self, lane: Lane) -> None:
         lane.held.clear()
-        self._rows.empty(lane.row)
+        self._rows.cut(lane.row, 0)
 
 
 _ONE, _ZERO = (1).to_bytes(8, "little"), bytes(8)

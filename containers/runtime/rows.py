@@ -1,6 +1,6 @@
 """Key-value caches in the memory of this process: one row for each generation that may run, in tensors that a batch takes a part of.
 
-Memory is taken by the page when a token is written, and given back when a row is emptied: a row costs what it holds.
+Memory is taken by the page when a token is written, and given back when a row is cut: a row costs what it holds.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Rows:
         for block in self._blocks:
             block.swap(one, other, tokens)
 
-    def empty(self, row: int) -> None:
-        """Give a row's memory back."""
+    def cut(self, row: int, tokens: int) -> None:
+        """Give back the memory of what a row holds beyond its first `tokens`."""
         for block in self._blocks:
-            block.empty(row)
+            block.cut(row, tokens)
 
 
 class _Block:
@@ -67,11 +67,14 @@ class _Block:
             ctypes.memmove(first, second, part)
             ctypes.memmove(second, aside, part)
 
-    def empty(self, row: int) -> None:
-        first = -(-row * self._row_bytes // PAGE) * PAGE  # pages shared with a neighbour stay
-        end = (row + 1) * self._row_bytes // PAGE * PAGE
-        if end > first:
-            self._memory.madvise(mmap.MADV_DONTNEED, first, end - first)
+    def cut(self, row: int, tokens: int) -> None:
+        head_bytes = self._length * self.token_bytes
+        for head in range(self.heads):
+            start = row * self._row_bytes + head * head_bytes
+            first = -(-(start + tokens * self.token_bytes) // PAGE) * PAGE  # pages shared with a neighbour stay
+            end = (start + head_bytes) // PAGE * PAGE
+            if end > first:
+                self._memory.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 def best_window(wanted: Sequence[int], count: int, total: int) -> int:

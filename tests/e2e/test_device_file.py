@@ -23,7 +23,7 @@ KEY = "a-key-of-this-test"
 
 @pytest.fixture
 def settings(sample_job: SampleJob) -> dict:
-    printed = sample_job.done("manifest", "last", "--as", "compose", "--port", str(free_port()), "--api-key")
+    printed = sample_job.done("manifest", "1", "--as", "compose", "--port", str(free_port()), "--api-key")
     return yaml.safe_load(printed)
 
 
@@ -76,3 +76,9 @@ def test_the_compose_file_runs_the_image_as_it_says(settings: dict, started: Con
     started.stop(timeout=20)
     started.reload()
     assert started.attrs["State"]["ExitCode"] == 0
+
+
+def test_once_it_was_pushed_the_file_names_its_digest_and_the_push_means_the_image(sample_job: SampleJob) -> None:
+    digest = sample_job.done("push", "1", "--registry", sample_job.target).strip().rpartition("@")[2]
+    printed = sample_job.done("manifest", "last", "--as", "quadlet")
+    assert f"Image={sample_job.target}@{digest}\n" in printed

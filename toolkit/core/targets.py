@@ -269,9 +269,11 @@ def _run_or_none(bench: Workbench, name: str) -> Run | None:
 
 
 def _package_of(bench: Workbench, run: Run) -> Run | None:
-    """The run itself where it packaged something, else the newest finished packaging of that build."""
+    """The run itself where it packaged something, the packaging of what it published, else the newest finished one of that build."""
     if run.kind == "package":
         return run if run.state().status == "finished" else None
+    if run.kind == "publish":
+        return _packaging_of(bench, run.request["steps"][0]["options"]["image_id"])
     fitting = [r for r in _packagings(bench) if r.request["steps"][0]["options"]["build"] == run.id]
     return next((r for r in reversed(fitting) if r.state().status == "finished"), None)
 

@@ -7,6 +7,7 @@ cache must be ours. The functions are found by their place in the library's tabl
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import weakref
 from collections.abc import Mapping, Sequence
@@ -198,8 +199,13 @@ class Session:
 
 
 def _list(tensors: Mapping[str, Tensor]) -> tuple[ctypes.Array, ctypes.Array]:
-    names = (c_char_p * len(tensors))(*(name.encode() for name in tensors))
-    return names, (c_void_p * len(tensors))(*(tensor._as_parameter_.value for tensor in tensors.values()))
+    return _names(tuple(tensors)), (c_void_p * len(tensors))(*[tensor._as_parameter_.value for tensor in tensors.values()])
+
+
+@functools.lru_cache(maxsize=64)
+def _names(names: tuple[str, ...]) -> ctypes.Array:
+    """The same ones at every token."""
+    return (c_char_p * len(names))(*(name.encode() for name in names))
 
 
 def _outputs(tensors: Mapping[str, Tensor]) -> tuple[ctypes.Array, int, ctypes.Array]:

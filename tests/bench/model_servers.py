@@ -130,7 +130,7 @@ def build_python() -> Path:
 @contextmanager
 def process(command: Sequence[object], place: Place, ready: str, log: Path) -> Iterator[float]:
     """A server as a plain process; hands out the seconds until it was ready."""
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OMP_WAIT_POLICY": "PASSIVE"}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     began = time.perf_counter()
     with log.open("wb") as sink:
         child = subprocess.Popen([str(word) for word in command], env=environ, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)

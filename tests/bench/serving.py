@@ -145,7 +145,7 @@ def _decoding(stage: Stage) -> list[Finding]:
 def _bare_rate(stage: Stage, messages: list[dict[str, str]]) -> float:
     program = ROOT / "tests" / "bench" / "bare_decode.py"
     command = [build_python(), program, stage.sample / "model", threads(), TOKENS]
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "OMP_WAIT_POLICY": "PASSIVE"}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = subprocess.run([str(word) for word in command], input=json.dumps(messages), env=environ, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])

@@ -46,8 +46,8 @@ def as_secrets(credentials: Credentials | None) -> bytes:
     return json.dumps({"username": credentials.username, "password": credentials.password}).encode() if credentials else b"{}"
 
 
-def authorization(client: httpx.Client, wanted: str, reference: Reference, credentials: Credentials | None) -> str:
-    """The header that answers a registry's `WWW-Authenticate`.
+def authorization(client: httpx.Client, wanted: str, reference: Reference, credentials: Credentials | None, actions: str = "pull") -> str:
+    """The header that answers a registry's `WWW-Authenticate`, for `actions` on the repository where it does not name its own.
 
     Raises:
         RegistryDenied: it wants credentials, or refused ours.
@@ -60,7 +60,7 @@ def authorization(client: httpx.Client, wanted: str, reference: Reference, crede
         return "Basic " + base64.b64encode(":".join(pair).encode()).decode()
     fields = dict(re.findall(r'(\w+)="([^"]*)"', wanted))
     _check_realm(fields.get("realm", ""), wanted, reference)
-    asked = {"service": fields.get("service", ""), "scope": _scope(fields.get("scope", ""), reference)}
+    asked = {"service": fields.get("service", ""), "scope": _scope(fields.get("scope", ""), reference, actions)}
     answer = client.get(fields["realm"], params=asked, auth=pair)
     if answer.status_code != 200:
         raise RegistryDenied(f"The registry refused the credentials for {reference}.", PASSWORD_HINT)
@@ -81,7 +81,7 @@ def _check_realm(realm: str, wanted: str, reference: Reference) -> None:
         raise PublishError(f"The registry {reference.host} wants the password sent in the clear, to {realm}.", "Use a registry with TLS.")
 
 
-def _scope(asked: str, reference: Reference) -> str:
-    """What the registry asked for, if it is about this repository only; reading it otherwise."""
+def _scope(asked: str, reference: Reference, actions: str) -> str:
+    """For reading what the registry asked for, if it is about this repository only; to write, all that writing will need."""
     ours = f"repository:{reference.repository}:"
-    return asked if asked.startswith(ours) and " " not in asked else f"{ours}pull"
+    return asked if actions == "pull" and asked.startswith(ours) and " " not in asked else f"{ours}{actions}"

@@ -72,11 +72,15 @@ def test_base_and_every_adapter_answer_and_differ(merged, folder):
         assert answers[adapter]["figures"]["tokens"] > 0
 
 
-def test_little_memory_holds_one_graph_after_the_other(merged):
-    config = content.read_config(merged.package("--memory", "64"))
-    assert config["graphs_in_memory"] == 1
-    smoke = tiny.local_bench(merged.home).run("last").folder / "smoke.json"
-    assert list(json.loads(smoke.read_text())["answers"]) == ["base", "base:one", "base:two"]
+def test_one_graph_is_held_after_the_other_where_memory_is_little(merged, folder):
+    alone = merged.package()
+    file = alone / "device.json"
+    config = content.read_config(alone)
+    assert config["graphs_in_memory"] == 3
+    file.write_text(json.dumps({**config, "graphs_in_memory": 1}))
+    for adapter in ((), ("--adapter", "one"), ("--adapter", "two")):
+        one, all_held = (json.loads(merged.do("chat", run, *adapter, *QUESTION))[0]["answer"] for run in ("last", "2"))
+        assert one == all_held
 
 
 def test_an_image_without_base_answers_only_with_adapters(tmp_path):

@@ -14,8 +14,13 @@ ToolkitError                     1
 ├── ChatError                    7   the model did not answer
 │   ├── PromptTooLong            7   prompt and answer do not fit the model's context
 │   └── ModelOutOfMemory         7   its server was killed: the memory limit was too small
-└── PublishError                 8   the registry refused, or holds something else than we sent
-    └── RegistryDenied           8   wrong or missing credentials
+├── PublishError                 8   the registry refused, or holds something else than we sent
+│   ├── RegistryDenied           8   wrong or missing credentials
+│   └── VersionTaken             8   the model's version is there with other content
+└── CloudError                   9   the cloud refused, or cannot be reached
+    ├── CloudMissing             9   its libraries are not installed
+    ├── SignInError              9   nobody is signed in
+    └── RightsMissing            9   signed in, but not allowed; names each role and where
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ class ExitCode(IntEnum):
     DISK = 6
     CHAT = 7
     PUBLISH = 8
+    CLOUD = 9
     DETACHED = 130
     """Ctrl-C on an attached command: the run goes on."""
 
@@ -110,4 +116,24 @@ class PublishError(ToolkitError):
 
 
 class RegistryDenied(PublishError):
+    pass
+
+
+class VersionTaken(PublishError):
+    pass
+
+
+class CloudError(ToolkitError):
+    exit_code = ExitCode.CLOUD
+
+
+class CloudMissing(CloudError):
+    pass
+
+
+class SignInError(CloudError):
+    pass
+
+
+class RightsMissing(CloudError):
     pass

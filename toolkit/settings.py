@@ -37,6 +37,12 @@ class Settings:
     """Memory limit of the build container in MB; 0: none (`EDGE_BUILD_MEMORY_MB`)."""
     theme: str = ""
     """dark or light; empty: as the terminal's background is (`EDGE_THEME`)."""
+    workspace: str = ""
+    """Azure ML workspace that models are registered in, as SUBSCRIPTION/GROUP/NAME (`EDGE_WORKSPACE`)."""
+    registry: str = ""
+    """Registry that images are pushed to, as HOST or HOST/PREFIX (`EDGE_REGISTRY`)."""
+    tenant: str = ""
+    """Tenant to sign in to; empty: the account's own (`EDGE_TENANT`)."""
     containers: Path = CHECKOUT / "containers"
     """Dockerfiles and the programs inside images (`EDGE_CONTAINERS`)."""
     devices: Path = CHECKOUT / "data" / "devices"
@@ -95,7 +101,7 @@ def load(environ: dict[str, str] | None = None) -> Settings:
     if chosen.get("theme", "") not in ("", *THEMES):
         raise ToolkitError(f"Unknown theme '{chosen['theme']}'.", f"Set EDGE_THEME to one of: {', '.join(THEMES)}.")
     home = Path(chosen.get("home", CHECKOUT / "data")).expanduser().absolute()
-    plain = {key: chosen[key] for key in ("build_image", "base_image", "theme") if key in chosen}
+    plain = {key: chosen[key] for key in ("build_image", "base_image", "theme", "workspace", "registry", "tenant") if key in chosen}
     for key in ("build_python", "containers"):
         if key in chosen:
             plain[key] = Path(chosen[key]).expanduser().absolute()
@@ -105,7 +111,10 @@ def load(environ: dict[str, str] | None = None) -> Settings:
     return Settings(home=home, engine=engine, flavour=flavour, build_memory_mb=int(memory), **plain)
 
 
-_KEYS = ("home", "engine", "flavour", "build_python", "build_image", "base_image", "build_memory_mb", "theme", "containers")
+_KEYS = (
+    "home", "engine", "flavour", "build_python", "build_image", "base_image", "build_memory_mb", "theme", "workspace", "registry",
+    "tenant", "containers",
+)  # fmt: skip
 
 
 def _from_environment(environ: dict[str, str]) -> dict[str, str]:

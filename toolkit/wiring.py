@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from toolkit import settings as settings_module
 from toolkit.core import flavour as flavours
+from toolkit.core.cloud import Cloud
 from toolkit.core.engine import BuildEngine, ChatHost, ImageEngine
 from toolkit.core.flavour import AUTO, Choice
 from toolkit.core.images import OwnImage
@@ -34,6 +36,7 @@ def make_workbench(settings: Settings | None = None, engine: str = "", flavour: 
         local_chat=lambda: _local(chosen),
         fetch_asset=_fetch_asset,
         flavour=choice,
+        cloud=functools.cache(lambda: _azure(chosen)),
     )
 
 
@@ -88,3 +91,13 @@ def _fetch_asset(uri: str, folder: str, say: Callable[[str], None]) -> None:
     from deploy.azureml import fetch_model
 
     fetch_model(uri, folder, say)
+
+
+def _azure(settings: Settings) -> Cloud:
+    from toolkit.core.workbench import no_cloud
+
+    if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.identity") is None:
+        return no_cloud()
+    from deploy.cloud import Azure
+
+    return Azure(settings)

@@ -41,8 +41,14 @@ STEPS = {
     "collect": "Puts model, adapters and configuration of one device together, after checking that they are what the build wrote.",
     "image": "Lays model, each adapter and configuration as layers of their own over the runtime image: what did not change never moves again.",
     "smoke": "Starts the very image, hardened as on the device, and asks the base and every adapter one question.",
+    "rights": "Asks registry and workspace whether we may do what is to come, before any byte moves.",
     "push": "Sends the layers that the registry lacks.",
     "verify": "Reads the digest back from the registry and compares it with what was sent.",
+    "register": (
+        "Looks whether the version is free, sends the files that the store lacks, then registers the model with what it came from. The "
+        "same content again moves nothing."
+    ),
+    "link": "Attaches the model's name and version to the image in the registry, so that each leads to the other.",
     "save": "Writes the image to one file, for a device without a network.",
 }
 

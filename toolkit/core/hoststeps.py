@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from toolkit.core import events as ev
-from toolkit.core import exporting, machine, packaging, publishing
+from toolkit.core import exporting, lineage, machine, packaging, publishing, registering, rights
 from toolkit.core.files import free_bytes, write_json
 from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
@@ -51,8 +51,11 @@ HANDLERS: dict[str, Handler] = {
     "collect": packaging.collect,
     "image": packaging.image,
     "smoke": packaging.smoke,
+    "rights": rights.check,
     "push": publishing.push,
     "verify": publishing.verify,
+    "register": registering.register,
+    "link": lineage.link,
     "save": exporting.save,
 }
 

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.core.cloud import Cloud
 from toolkit.core.engine import BuildEngine, ChatHost, ImageEngine
 from toolkit.core.files import Disk, disk_of
 from toolkit.core.flavour import Choice
 from toolkit.core.machine import Sampler
 from toolkit.core.run import Run, all_runs, find_run
+from toolkit.errors import CloudMissing
 from toolkit.settings import Settings
+
+
+def no_cloud() -> Cloud:
+    raise CloudMissing("Azure support is not installed.", "pip install 'olive-edge-toolkit[azure]'")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Workbench:
     """What builds in images compute with on this machine.
 
     Raises EngineError where what was chosen cannot run here."""
+    cloud: Callable[[], Cloud] = no_cloud
+    """Raises CloudMissing where its libraries are not installed."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch; ages and estimates are told by it."""
 

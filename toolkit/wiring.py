@@ -10,6 +10,7 @@ from pathlib import Path
 
 from toolkit import settings as settings_module
 from toolkit.core import flavour as flavours
+from toolkit.core.choices import workspace_of
 from toolkit.core.cloud import Cloud
 from toolkit.core.engine import BuildEngine, ChatHost, ImageEngine
 from toolkit.core.flavour import AUTO, Choice
@@ -26,7 +27,7 @@ def make_workbench(settings: Settings | None = None, engine: str = "", flavour: 
         chosen = replace(chosen, engine=engine)
     if flavour:
         chosen = replace(chosen, flavour=flavour)
-    chosen = replace(chosen, build_python=_build_python(chosen))
+    chosen = replace(chosen, build_python=_build_python(chosen), workspace=workspace_of(chosen))
     choice = functools.cache(lambda: _flavour(chosen))
     return Workbench(
         settings=chosen,
@@ -34,7 +35,7 @@ def make_workbench(settings: Settings | None = None, engine: str = "", flavour: 
         host_driver=lambda secrets: _host_driver(chosen, secrets),
         image_engine=lambda: _docker(chosen, choice),
         local_chat=lambda: _local(chosen),
-        fetch_asset=_fetch_asset,
+        fetch_asset=lambda uri, folder, say: _fetch_asset(chosen, uri, folder, say),
         flavour=choice,
         cloud=functools.cache(lambda: _azure(chosen)),
     )
@@ -87,10 +88,10 @@ def _host_driver(settings: Settings, secrets: bytes) -> BuildEngine:
     return HostDriver(settings, secrets)
 
 
-def _fetch_asset(uri: str, folder: str, say: Callable[[str], None]) -> None:
+def _fetch_asset(settings: Settings, uri: str, folder: str, say: Callable[[str], None]) -> None:
     from deploy.azureml import fetch_model
 
-    fetch_model(uri, folder, say)
+    fetch_model(settings, uri, folder, say)
 
 
 def _azure(settings: Settings) -> Cloud:

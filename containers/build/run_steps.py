@@ -24,6 +24,7 @@ import cuda_gate
 import doctor
 import driver_lock
 import machine_record
+import origins
 from cache import ContentHashes, Contents, Entry, pin_set, read_json, write_json
 from child import Child, Failure, describe, python_command
 from shared import events
@@ -94,6 +95,7 @@ class Build:
             if not self.do(step):
                 return 1
         manifest = {"format": FORMAT, "run": self.request["id"], "artifacts": self.artifacts, "metrics": self.metrics}
+        manifest |= {"tools": origins.tools(), "inputs": origins.inputs(self.run, self.request["steps"], self.hashes)}
         write_json(self.run / "manifest.json", manifest)
         self.hashes.save()
         self.end(events.RunFinished(seconds=round(time.monotonic() - began, 3)))

@@ -25,6 +25,8 @@ def whole_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         missing("The azure extra", "pip install -e '.[azure,test]'")
     if shutil.which("azurite-blob") is None:
         missing("Azurite", "run tests/services/up.sh as root")
+    if shutil.which("docker-registry") is None:
+        missing("docker-registry", "run tests/services/up.sh as root")
     with warnings.catch_warnings(action="ignore"):  # of how it uses marshmallow, by the dozen
         import azure.ai.ml  # noqa: F401
 
@@ -46,10 +48,7 @@ def lab(whole_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     (tmp_path / "bin").mkdir()
     for name, value in {**whole_lab.environ, "HOME": str(tmp_path), "PATH": str(tmp_path / "bin")}.items():
         monkeypatch.setenv(name, value)
-    whole_lab.cloud.token_seconds = 3600
-    whole_lab.proxy.delay = 0
-    whole_lab.proxy.refused.clear()
-    whole_lab.cloud.unknown.clear()
+    whole_lab.reset()
     yield whole_lab
     assert (whole_lab.proxy.refused, whole_lab.cloud.unknown) == ([], [])
 

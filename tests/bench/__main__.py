@@ -23,6 +23,8 @@ SECTIONS = {
     "overhead": "The toolkit around a build",
     "rerun": "A recipe run again unchanged",
     "push": "Pushing again after retraining one adapter",
+    "direct_push": "A large image straight to a registry",
+    "register": "Registering a model in Azure ML",
     "packing": "Packaging",
     "serving": "The model's server",
     "llama_cpp": "Beside llama.cpp's server",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+
+class Cut(Exception):
+    """Both ends see it end, at once."""
 
 
 class CountingProxy(socketserver.ThreadingTCPServer):
@@ -18,6 +23,8 @@ class CountingProxy(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Relay)
         self.target = target
         self.sent = 0
+        self.cut_at = 0
+        """Once so many bytes were sent, the connection that sends is cut; once. 0: none."""
         self._counting = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -26,8 +33,12 @@ class CountingProxy(socketserver.ThreadingTCPServer):
         return f"127.0.0.1:{self.server_address[1]}"
 
     def count(self, size: int) -> None:
+        """Raises Cut where the connection is to end here."""
         with self._counting:
             self.sent += size
+            if self.cut_at and self.sent >= self.cut_at:
+                self.cut_at = 0
+                raise Cut
 
 
 class _Relay(socketserver.BaseRequestHandler):
@@ -37,7 +48,13 @@ class _Relay(socketserver.BaseRequestHandler):
         with socket.create_connection(self.server.target) as registry:
             answers = threading.Thread(target=_copy, args=(registry, self.request, lambda size: None), daemon=True)
             answers.start()
-            _copy(self.request, registry, self.server.count)
+            try:
+                _copy(self.request, registry, self.server.count)
+            except Cut:
+                for end in (registry, self.request):
+                    with suppress(OSError):
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        end.shutdown(socket.SHUT_RDWR)
             answers.join()
 
 

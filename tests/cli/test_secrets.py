@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.errors import ExitCode
+
 pytestmark = pytest.mark.engine
 
 
@@ -68,7 +70,7 @@ def test_a_push_leaves_no_trace_of_the_password(desk, image, registry, way):
 def test_a_wrong_password_is_refused_and_the_push_resumed_with_the_right_one(desk, image, registry):
     command = ["push", image, "--registry", f"{registry.address}/small", "--username", registry.user, "--password-stdin"]
     refused = desk.edge(*command, stdin="wrong\n", DOCKER_HOST="")
-    assert refused.returncode == 1
+    assert refused.returncode == ExitCode.PUBLISH
     assert "refused the credentials" in refused.stderr and "edge resume 0001-publish-small" in refused.stderr
     resumed = desk.edge("resume", "1", "--password-stdin", stdin=registry.password + "\n", DOCKER_HOST="")
     assert resumed.returncode == 0, resumed.stderr

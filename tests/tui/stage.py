@@ -11,12 +11,13 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+from tests.fake_cloud import FakeCloud
 from tests.fakes import FakeEngine, FakeImages
 from toolkit.core import events as ev
 from toolkit.core.files import Disk
 from toolkit.core.machine import Sample
 from toolkit.core.run import Run, new_run
-from toolkit.core.workbench import Workbench
+from toolkit.core.workbench import Workbench, no_cloud
 from toolkit.errors import EngineMissing
 from toolkit.settings import CHECKOUT, Settings
 from toolkit.tui.app import EdgeApp
@@ -46,10 +47,14 @@ class Stage:
     is_engine_down: bool = False
     secrets: list[bytes] = field(default_factory=list)
     """What went through the pipe to drivers."""
+    cloud: FakeCloud | None = None
+    """None: its libraries are not installed."""
+    workspace: str = ""
+    """That the settings name."""
 
     @property
     def settings(self) -> Settings:
-        return Settings(home=self.folder / "home", theme="dark", devices=CHECKOUT / "data" / "devices")
+        return Settings(home=self.folder / "home", theme="dark", devices=CHECKOUT / "data" / "devices", workspace=self.workspace)
 
     @property
     def bench(self) -> Workbench:
@@ -60,6 +65,7 @@ class Stage:
             image_engine=lambda: self._up(self.images),
             local_chat=lambda: self.images,
             fetch_asset=lambda uri, folder, say: None,
+            cloud=lambda: self.cloud or no_cloud(),
             clock=lambda: NOW,
             sampler=StillMachine,
             disk=lambda path: Disk(free=120_000_000_000, total=500_000_000_000),

@@ -11,6 +11,7 @@ from toolkit.core.engine import Image
 from toolkit.core.image_layers import layers_of
 from toolkit.core.publish_plan import PlannedLayer, PublishPlan
 from toolkit.core.run import Run
+from toolkit.core.whole_plan import WholePlan
 from toolkit.tui.widgets.moves import Moves
 
 TARGET = "contoso.azurecr.io/travel"
@@ -52,7 +53,7 @@ def test_a_plan(snap_compare, stage: Stage, image: Image, size) -> None:
         await opened(pilot, "Enter or ^l")
         pilot.app.screen.form.target.value = TARGET
         pilot.app.screen.form.target.focus()
-        pilot.app.screen.query_one(Moves).show_plan(plan)
+        pilot.app.screen.query_one(Moves).show_plan(WholePlan(plan))
         await until(pilot, lambda: "1 of 6 layers move" in text_of(pilot.app))
 
     assert snap_compare(stage.app(), terminal_size=size, run_before=shown)

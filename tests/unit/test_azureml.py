@@ -23,6 +23,17 @@ def test_the_two_forms_of_an_address_are_read():
     assert parse(WORKSPACE.replace("/providers/Microsoft.MachineLearningServices", "")) == of_workspace
 
 
+def test_latest_is_a_label_however_it_is_written():
+    labelled = Asset("phi", label="latest", registry="azureml")
+    assert parse("azureml://registries/azureml/models/phi/labels/latest") == labelled
+    assert parse("azureml://registries/azureml/models/phi/versions/latest") == labelled
+    assert str(labelled) == "phi, label latest, of registry azureml"
+
+
+def test_a_version_need_not_be_a_number():
+    assert parse("azureml://registries/azureml/models/phi/versions/2024-11-01.rc1").version == "2024-11-01.rc1"
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -43,9 +54,9 @@ def test_what_names_no_model_is_refused_with_both_forms(uri):
 
 def test_without_the_extra_it_says_what_to_install(tmp_path):
     """In an interpreter without site-packages: it has the standard library and this checkout."""
-    code = "import sys; from deploy.azureml import fetch_model; fetch_model(sys.argv[1], sys.argv[2])"
+    code = "import sys; from deploy.azureml import fetch_model; fetch_model(None, sys.argv[1], sys.argv[2])"
     argv = [sys.executable, "-S", "-c", code, WORKSPACE, str(tmp_path / "model")]
     done = subprocess.run(argv, capture_output=True, text=True, env={"PYTHONPATH": str(CHECKOUT)})
-    told = "toolkit.errors.ModelError: Azure ML support is not installed. pip install 'olive-edge-toolkit[azure]'"
+    told = f"toolkit.errors.CloudMissing: Azure ML support is not installed. {sys.executable} -m pip install '{CHECKOUT}[azure]'"
     assert done.stderr.splitlines()[-1] == told
     assert not (tmp_path / "model").exists()

@@ -192,7 +192,7 @@ def test_an_azure_asset_is_fetched_once_and_its_model_found_wherever_it_lies(tmp
 
 def test_an_azure_fetch_that_fails_halfway_leaves_nothing_that_looks_whole(tmp_path):
     def fetch(uri: str, folder: str, say: object) -> None:
-        Path(folder).mkdir(parents=True)
+        Path(folder).mkdir(exist_ok=True)
         raise ModelError("Azure ML did not give it.", "Sign in.")
 
     for _ in range(2):
@@ -201,6 +201,6 @@ def test_an_azure_fetch_that_fails_halfway_leaves_nothing_that_looks_whole(tmp_p
 
 
 def test_an_azure_asset_without_a_model_is_told(tmp_path):
-    bench = bench_with(tmp_path, lambda uri, folder, say: Path(folder).mkdir(parents=True))
+    bench = bench_with(tmp_path, lambda uri, folder, say: Path(folder).mkdir(exist_ok=True))
     with pytest.raises(ModelError, match="holds no Hugging Face model .no config.json."):
         model_folder(bench, BaseModelChoice(source=ASSET), print)

@@ -220,6 +220,18 @@ def test_half_a_credential_is_told(stage: Stage) -> None:
     assert azure.level == "warning" and "lacking: AZURE_TENANT_ID" in azure.seen and "hunter2" not in azure.seen
 
 
+def test_a_way_into_azure_that_is_there_is_named_and_none_is_asked(stage: Stage) -> None:
+    (stage.folder / "edge-toolkit").mkdir()
+    nobody = credentials.azure(scene(stage, HOME=str(stage.folder), PATH=str(stage.folder)))
+    assert (nobody.level, nobody.fix) == ("ok", "Where Azure is wanted: `edge login`.") and "no az" in nobody.seen
+    (stage.folder / "edge-toolkit" / credentials.ACCOUNT_FILE).write_text("{}")
+    here = {"HOME": str(stage.folder), "PATH": str(stage.folder), "XDG_CONFIG_HOME": str(stage.folder)}
+    by_code = credentials.azure(scene(stage, **here))
+    assert "signed in by a code before" in by_code.seen and not by_code.fix
+    machine = credentials.azure(scene(stage, HOME=str(stage.folder), PATH=str(stage.folder), MSI_ENDPOINT="http://127.0.0.1:1/"))
+    assert "this machine has an identity" in machine.seen and not machine.fix
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": 7}'])
 def test_a_damaged_docker_configuration_is_told(stage: Stage, content: str) -> None:
     (stage.folder / "config.json").write_text(content)

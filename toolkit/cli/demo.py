@@ -56,13 +56,13 @@ def demo_command(engine: str | None, recipe: Path | None, registry: str, questio
 
 def _push(bench, package, registry: str):
     from toolkit.cli.secrets import registry_secrets
-    from toolkit.core.targets import start_publish
+    from toolkit.core.publish_start import PublishWish, start_publish
 
     options = package.request["steps"][0]["options"]
     if options["engine"] != "docker":
         say("Nothing to push: the local engine makes no image.")
         return None
-    run = start_publish(bench, options["tag"], registry, "", registry_secrets("", False))
+    run = start_publish(bench, PublishWish(options["tag"], registry), registry_secrets(registry, "", False))
     if _follow(bench, run):
         raise ToolkitError("The push failed; the image is packaged and can be pushed again.", f"edge resume {run.id}")
     return next(a for a in run.state().artifacts if a.kind == "release")

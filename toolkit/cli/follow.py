@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 
+from toolkit import errors
 from toolkit.cli.output import say
 from toolkit.core import events as ev
 from toolkit.core import lifecycle
@@ -37,7 +38,13 @@ def follow(bench: Workbench, run: Run, as_json: bool = False) -> int:
         if state.hint:
             say(f"  {state.hint}")
         say(f"  Go on with: edge resume {run.id}")
-    return ExitCode.OK if state.status == "finished" else ExitCode.FAILED
+    return ExitCode.OK if state.status == "finished" else _code_of(run, state)
+
+
+def _code_of(run: Run, state: RunState) -> int:
+    """Of a run that did not finish: for publishing, that of the problem it ended with."""
+    cause = next((step.cause for step in state.steps.values() if step.status == "failed"), "") if run.kind == "publish" else ""
+    return getattr(getattr(errors, cause, None), "exit_code", ExitCode.FAILED)
 
 
 def _print_lines(events: Iterable[ev.Event]) -> RunState:

@@ -1,8 +1,6 @@
-"""package, images, push."""
+"""package, images."""
 
 from __future__ import annotations
-
-import sys
 
 import click
 
@@ -63,47 +61,3 @@ def _device_of(row) -> str:
 
 def _made_by(row) -> str:
     return f"{row.run} (another home)" if row.is_strange else row.run
-
-
-@click.command(
-    "push", help="Push IMAGE (an image, or a run that was packaged) to a registry; only missing layers move, and the digest is read back."
-)
-@click.argument("image")
-@click.option("--registry", required=True, help="HOST/REPOSITORY[:TAG].")
-@click.option("--username", default="", help="User of the registry; default: EDGE_REGISTRY_USERNAME.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input; default: EDGE_REGISTRY_PASSWORD, or a prompt.")
-@click.option("--plan", "is_plan", is_flag=True, help="Only say what would move: layers present, missing, bytes.")
-@click.option("--detach", "-d", is_flag=True, help="Start it and return.")
-@json_option
-def push_command(image: str, registry: str, username: str, password_stdin: bool, is_plan: bool, detach: bool, as_json: bool) -> int:
-    from toolkit.cli.secrets import registry_credentials
-    from toolkit.core.registry_access import as_secrets
-    from toolkit.core.targets import start_publish
-
-    bench = _bench()
-    credentials = registry_credentials(username, password_stdin)
-    if is_plan:
-        return _print_plan(bench, image, registry, credentials, as_json)
-    started = start_publish(bench, image, registry, username, as_secrets(credentials))
-    if detach:
-        return _started(started, as_json)
-    code = _follow(bench, started, as_json)
-    if code == 0 and not as_json:
-        release = next(a for a in started.state().artifacts if a.kind == "release")
-        click.echo(release.path)
-    sys.stdout.flush()
-    return code
-
-
-def _print_plan(bench, image: str, registry: str, credentials, as_json: bool) -> int:
-    from toolkit.core.files import as_size
-    from toolkit.core.publish_plan import in_words, make_plan
-
-    plan = make_plan(bench, image, registry, credentials)
-    if as_json:
-        emit_json(plan)
-        return 0
-    rows = [(p.layer.name, as_size(p.layer.bytes), as_size(p.packed) if p.packed is not None else "-", p.status) for p in plan.layers]
-    table(["layer", "unpacked", "packed", "in the registry"], rows, right=["unpacked", "packed"])
-    say(in_words(plan))
-    return 0

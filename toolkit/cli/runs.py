@@ -45,11 +45,14 @@ def _bench(engine: str | None = None, flavour: str | None = None):
 def run_command(recipe: Path, engine: str | None, flavour: str | None, detach: bool, compare: str | None, as_json: bool) -> int:
     from toolkit.core.builds import prepare, start_build
     from toolkit.core.comparing import start_comparison
+    from toolkit.core.guardian import before_a_run
 
     bench = _bench(engine, flavour)
     prepared = prepare(bench, recipe, say)
     for problem in prepared.warnings:
         say(f"warning: {problem}")
+    for warning in before_a_run(bench):
+        say(f"warning: {warning}")
     run = start_build(bench, prepared, say) if compare is None else start_comparison(bench, prepared, compare, say)
     return _started(run, as_json) if detach else _follow(bench, run, as_json)
 
@@ -86,21 +89,28 @@ def runs_command(as_json: bool) -> None:
     table(["run", "kind", "state", "steps", "age", "problem"], cells)
 
 
-@click.command("show", help="Show RUN (an id, a number, or `last`): steps, sizes, measurements, problems.")
+@click.command(
+    "show",
+    help="Show RUN (an id, a number, or `last`): steps, sizes, measurements, problems. A digest (of an image, a manifest, a model's "
+    "content) or azureml:NAME:VERSION shows the run that made it, and what that run stands on.",
+)
 @click.argument("run")
 @json_option
 def show_command(run: str, as_json: bool) -> None:
     from toolkit.cli.comparison import show_comparison
     from toolkit.core.adapter_price import prices
+    from toolkit.core.digests import is_digest
     from toolkit.core.files import as_duration, as_size
     from toolkit.core.listing import details, state_of
 
     bench = _bench()
-    found = bench.run(run)
+    found, told = _traced(bench, run) if is_digest(run) else (bench.run(run), {})
     state = state_of(bench, found)
     if as_json:
-        emit_json(details(found, state))
+        emit_json({**details(found, state), **told})
         return
+    for line in told.get("lineage", ()):
+        click.echo(line)
     click.echo(f"{found.id}  {found.kind}  {state.status}" + (f"  requested {state.requests} times" if state.requests > 1 else ""))
     if state.problem:
         click.echo(f"problem: {state.problem}" + (f"\n  {state.hint}" if state.hint else ""))
@@ -113,7 +123,22 @@ def show_command(run: str, as_json: bool) -> None:
     for price in prices(found.request["steps"], state):
         click.echo(f"adapter {price}")
     show_comparison(found, state)
+    for made in state.artifacts:
+        if made.kind in ("release", "registered"):
+            click.echo(f"{made.kind}: {made.path}")
     click.echo(f"folder: {found.folder}")
+
+
+def _traced(bench, wanted: str):
+    """The run that a digest leads to, and lines about how."""
+    from toolkit.core.digests import sources_of, traces_of
+
+    traces = traces_of(bench, wanted)
+    first = traces[0]
+    lines = [f"{wanted}: {first.what}, {'made' if first.made else 'taken'} by {first.run.id}"]
+    lines += [f"  it stands on {run.id}" for run in sources_of(bench, first.run)[1:]]
+    lines += [f"  {trace.what} in {trace.run.id}" for trace in traces[1:]]
+    return first.run, {"wanted": wanted, "lineage": lines}
 
 
 def _metrics(metrics: dict[str, float]) -> str:
@@ -155,7 +180,8 @@ def resume_command(run: str, detach: bool, password_stdin: bool, as_json: bool) 
     if found.kind == "publish":
         from toolkit.cli.secrets import registry_secrets
 
-        engine = bench.host_driver(registry_secrets(found.request["steps"][0]["options"]["username"], password_stdin))
+        options = found.request["steps"][0]["options"]
+        engine = bench.host_driver(registry_secrets(options["target"], options["username"], password_stdin))
     lifecycle.resume(engine, found)
     return _started(found, as_json) if detach else _follow(bench, found, as_json)
 

@@ -12,13 +12,24 @@ from toolkit.core.registry_access import PASSWORD_VARIABLE, USERNAME_VARIABLE, a
 from toolkit.errors import RegistryDenied
 
 
-def registry_secrets(username: str, password_stdin: bool) -> bytes:
+def registry_secrets(target: str, username: str, password_stdin: bool) -> bytes:
     """What the host driver reads from its standard input.
 
     Raises:
         RegistryDenied: a user without a password, and nobody to ask.
     """
-    return as_secrets(registry_credentials(username, password_stdin))
+    return as_secrets(target_credentials(target, username, password_stdin))
+
+
+def target_credentials(target: str, username: str, password_stdin: bool) -> Credentials | None:
+    """Whom the registry of a target lets in; a cloud's registry is opened by our sign-in, unless a user is named here or in the environment.
+
+    Raises:
+        RegistryDenied: a user without a password, and nobody to ask.
+    """
+    if not target:
+        return None
+    return registry_credentials(username, password_stdin)
 
 
 def registry_credentials(username: str, password_stdin: bool) -> Credentials | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from toolkit.core.model_manifest import check_files, note_files
 from toolkit.core.recipe import BaseModelChoice
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ModelError
@@ -112,11 +115,9 @@ def _patterns(choice: BaseModelChoice) -> list[str]:
 def _asset(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
     folder = bench.settings.models / _folder_name(choice.source.removeprefix("azureml://"))
     if not folder.exists():
-        say(f"Fetching {choice.source}")
-        making = folder.with_name(f".{folder.name}.making")
-        shutil.rmtree(making, ignore_errors=True)
-        bench.fetch_asset(choice.source, str(making), say)
-        os.replace(making, folder)
+        _fetch_asset(bench, choice.source, folder, say)
+    else:
+        check_files(folder)
     configs = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
     if not configs:
         raise ModelError(
@@ -124,6 +125,35 @@ def _asset(bench: Workbench, choice: BaseModelChoice, say: Say) -> Path:
             "Choose an asset of type custom_model with a model folder in it.",
         )
     return configs[0].parent
+
+
+def _fetch_asset(bench: Workbench, source: str, folder: Path, say: Say) -> None:
+    """Fetch into a folder beside, which stays where that fails, to go on from; whoever comes second waits for the first."""
+    making = folder.with_name(f".{folder.name}.making")
+    making.mkdir(parents=True, exist_ok=True)
+    held = os.open(making, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _hold(held, source, say)
+        if folder.exists():  # it was fetched meanwhile
+            return
+        if not making.exists() or not os.path.samestat(os.fstat(held), making.stat()):  # who held it failed, and removed it
+            return _fetch_asset(bench, source, folder, say)
+        say(f"Fetching {source}")
+        bench.fetch_asset(source, str(making), say)
+        note_files(making, source)
+        os.replace(making, folder)
+    finally:
+        os.close(held)
+        with suppress(OSError):  # something arrived
+            making.rmdir()
+
+
+def _hold(folder: int, source: str, say: Say) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"Waiting for another process, which fetches {source}")
+        fcntl.flock(folder, fcntl.LOCK_EX)
 
 
 def _folder_name(text: str) -> str:

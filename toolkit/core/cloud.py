@@ -166,6 +166,9 @@ class Cloud(Protocol):
 
     def registry_sign_in(self, host: str) -> RegistrySignIn: ...
 
+    def idle_minutes(self, workspace: Workspace, compute: str) -> int:
+        """After so many idle minutes a compute instance shuts down; 0: never."""
+
     def model_registry(self, place: str) -> ModelRegistry:
         """The store of models at `SUBSCRIPTION/GROUP/WORKSPACE` or `azureml://registries/NAME`."""
 

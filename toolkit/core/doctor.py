@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from toolkit.core.checks import credentials, disk, engine, gpu, session
+from toolkit.core.checks import credentials, disk, engine, gpu, guardian, session
 from toolkit.core.finding import LEVELS, Finding, Scene, in_background
 from toolkit.core.workbench import Workbench
 from toolkit.errors import ToolkitError
@@ -35,6 +35,7 @@ CHECKS = (
     Check("cuda flavour", gpu.flavour, 70.0),
     Check("build image", gpu.image, 90.0, starts_container=True),
     Check("disk", disk.disk),
+    Check("compute instance", guardian.compute_instance, 40.0),
     Check("registries", credentials.registries),
     Check("azure", credentials.azure),
     Check("lingering", session.lingering),

@@ -46,6 +46,9 @@ class Scene:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     places: Places = field(default_factory=Places)
     """Where the NVIDIA driver is looked for."""
+    root: Path = Path("/")
+    """Of the file system that a compute instance is recognized by."""
+    is_mount: Callable[[Path], bool] = os.path.ismount
     _asked: dict[str, Future] = field(default_factory=dict)
     _asking: threading.Lock = field(default_factory=threading.Lock)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolkit.core.engine import ImageEngine, ImageLayer
 from toolkit.core.files import as_size
 from toolkit.core.layers import MADE_BY_US, RUNTIME, layer_name
+from toolkit.core.oci_layout import Layout
 
 GROUPS = ("runtime", "model", "adapter", "configuration", "other")
 
@@ -25,13 +27,29 @@ class NamedLayer:
 
     @property
     def short(self) -> str:
-        """The first twelve digits of its id, as engines show it."""
-        return self.diff_id.removeprefix("sha256:")[:12]
+        return short_id(self.diff_id)
+
+
+def short_id(digest: str) -> str:
+    """Its first twelve digits, as engines show it."""
+    return digest.removeprefix("sha256:")[:12]
 
 
 def layers_of(engine: ImageEngine, reference: str) -> tuple[NamedLayer, ...]:
     """The layers of an image, base first; none where the image is not there."""
-    found = engine.layers(reference)
+    return _named(engine.layers(reference))
+
+
+def layers_in(layout: Layout) -> tuple[NamedLayer, ...]:
+    """The layers of a layout, base first, named as the engine's are. Their bytes are those of their files and a little more, for the tar."""
+    history = json.loads(layout.blob(layout.config).read_bytes()).get("history", [])
+    made_by = [str(entry.get("created_by", "")) for entry in history if not entry.get("empty_layer")]
+    if len(made_by) != len(layout.layers):
+        made_by = [f"{MADE_BY_US}{layer.name}" for layer in layout.layers]
+    return _named([ImageLayer(layer.digest, layer.size, made) for layer, made in zip(layout.layers, made_by, strict=True)])
+
+
+def _named(found: Sequence[ImageLayer]) -> tuple[NamedLayer, ...]:
     runtimes = sum(layer.made_by == RUNTIME for layer in found)
     named, number = [], 0
     for place, layer in enumerate(found):

@@ -32,6 +32,8 @@ class Wanted:
     layers: Sequence[Layer]
     labels: Mapping[str, str]
     tag: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Of its manifest; an engine that pushes makes a manifest of its own, without them."""
 
 
 @dataclass
@@ -87,7 +89,7 @@ def lay_out(folder: Path, engine: ImageEngine, wanted: Wanted, shared: dict[str,
         stored.append(StoredLayer(layer.name, digest, size))
     told.written = blobs.added
     own = [(layer.name, layer.digest) for layer in stored[len(wanted.base.layers) :]]
-    return oci_layout.finish(folder, blobs, wanted.tag, image_config(wanted.base, own, wanted.labels), stored)
+    return oci_layout.finish(folder, blobs, wanted.tag, image_config(wanted.base, own, wanted.labels), stored, wanted.annotations)
 
 
 def _base_layers(engine: ImageEngine, base: Image, blobs: Blobs, told: Told) -> list[StoredLayer]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,9 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def finish(folder: Path, blobs: Blobs, tag: str, config: bytes, layers: Sequence[StoredLayer]) -> Layout:
+def finish(
+    folder: Path, blobs: Blobs, tag: str, config: bytes, layers: Sequence[StoredLayer], annotations: Mapping[str, str] | None = None
+) -> Layout:
     """Complete a layout whose layers are there: configuration, manifest and, written last, the index."""
     platform = json.loads(config)
     config_digest = blobs.put(config)
@@ -148,6 +150,7 @@ def finish(folder: Path, blobs: Blobs, tag: str, config: bytes, layers: Sequence
                 {"mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.size, "annotations": {TITLE: layer.name}}
                 for layer in layers
             ],
+            **({"annotations": dict(annotations)} if annotations else {}),
         },
         sort_keys=True,
     ).encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from toolkit.core.image_name import HOME, ImageName, image_name, mark_of
 from toolkit.core.images import OwnImage
 from toolkit.core.layers import Layer, LayerFile, base_names, folder_layer, layer_name
 from toolkit.core.made import devices_in, made_for
+from toolkit.core.provenance import RECIPE_TEXT, facts_of_build, named, recipe_text
 from toolkit.core.run import Run
 from toolkit.core.serving import Limits, serving
 from toolkit.core.untried import FILE, UNTRIED, why_untried
@@ -101,7 +100,10 @@ def image(job: Job) -> dict[str, float]:
     if base.bytes > device.size_budget_mb * 1e6:
         job.log(f"The runtime takes {base.bytes / 1e6:.0f} MB, over the device's budget of {device.size_budget_mb} MB.")
     layers = image_layers(content_folder(job.run))
-    wanted = Wanted(base, layers, _labels(job, runtime.tag(settings)), job.options["tag"])
+    facts = facts_of_build(Path(job.options["build_folder"]), job.run.request["recipe"], device.name)
+    labels = {**named(facts, LABEL), **_labels(job, runtime.tag(settings))}
+    annotations = named({**facts, RECIPE_TEXT: recipe_text(job.run.request["recipe"])}, LABEL)
+    wanted = Wanted(base, layers, labels, job.options["tag"], annotations)
     own = [layer.size for layer in layers]
     told = Told(
         [*map(layer_name, base_names(base)), *(layer.name for layer in layers)],
@@ -157,7 +159,6 @@ def _labels(job: Job, runtime: str) -> dict[str, str]:
         f"{LABEL}.kind": "image",
         HOME: mark_of(job.bench.settings.runs),
         f"{LABEL}.recipe": recipe["name"],
-        f"{LABEL}.recipe.sha256": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
         f"{LABEL}.run": job.options["build"],
         f"{LABEL}.device": job.options["device"],
         f"{LABEL}.model.sha256": folder_digest(folder / "model"),

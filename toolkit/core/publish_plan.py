@@ -5,21 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from toolkit.core import publishing, reference
-from toolkit.core.engine import Credentials, Image
+from toolkit.core import publishing
+from toolkit.core.engine import Credentials
 from toolkit.core.files import as_size
-from toolkit.core.image_layers import NamedLayer, layers_of
+from toolkit.core.image_layers import NamedLayer, layers_in, layers_of
+from toolkit.core.oci_layout import Layout
+from toolkit.core.publish_start import AUTO, DIRECT, ENGINE, Source, find_source, whole_target
 from toolkit.core.reference import Reference
 from toolkit.core.registry import Conversation, Stored, newest_first
-from toolkit.core.targets import default_tag, find_image
+from toolkit.core.run import Run
 from toolkit.core.workbench import Workbench
-from toolkit.errors import RegistryDenied
+from toolkit.errors import RegistryDenied, RunError
 
 MOST_IMAGES = 12
 """So many images of the repository are read, the newest; a layer in none of them is not known to be missing if there are more."""
-
-MOST_PLATFORMS = 4
-"""So many images of one index are looked into."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class PlannedLayer:
     """present, missing or unknown."""
     packed: int | None = None
     """Bytes as a registry stores it: as this one does, or as another one did that it was pushed to; None: not known."""
+    mounts: str = ""
+    """Repository of the same registry that it was pushed to before: it is probably taken over from there, and does not move."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class PublishPlan:
     """Images of the repository that were looked into."""
     images_there: int | None = None
     """Tags of the repository; None: the registry does not list them."""
+    via: str = ENGINE
+    """direct: layers move as they are, and what is told of them is exact; engine: packed."""
 
     def having(self, status: str) -> tuple[PlannedLayer, ...]:
         return tuple(planned for planned in self.layers if planned.status == status)
@@ -70,24 +73,48 @@ class PublishPlan:
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
-def make_plan(bench: Workbench, name: str, target: str, credentials: Credentials | None) -> PublishPlan:
-    """Ask the registry what it has of an image.
+def make_plan(bench: Workbench, name: str, target: str, typed: Credentials | None, via: str = AUTO) -> PublishPlan:
+    """Ask the registry what it has of an image, by the way that a push would go: from its layout where that is at hand.
 
     Raises:
         PublishError: malformed target, no such image, or a registry that does not answer.
         RegistryDenied: it does not let us in.
-        EngineMissing: no engine answers.
+        EngineMissing: only an engine knows the image, and none answers.
+        CloudError: the registry is the cloud's, and the cloud does not know us.
     """
-    reference.parse(target)  # before the engine is asked anything
-    source, image = find_image(bench, name)
-    parsed = reference.parse(target, default_tag(source))
-    layers = layers_of(bench.image_engine(), image.id)
-    packed_elsewhere = publishing.stored_sizes(bench.runs())
-    with Conversation(parsed, credentials) as talk:
+    whole_target(target, Source("any:1", "", "any", None))  # before the engine is asked anything
+    source = find_source(bench, name, via)
+    parsed = whole_target(target, source)
+    with Conversation(parsed, publishing.access_for(bench, parsed.host, typed)) as talk:
         there = talk.stored()
+        if source.layout:
+            return _direct(bench, talk, source, source.layout, there)
+        layers = layers_of(bench.image_engine(), source.image_id)
         seen = _look(talk, parsed, there, {layer.diff_id for layer in layers})
+    packed_elsewhere = publishing.stored_sizes([run for run in bench.runs() if not _is_direct(run)])
     planned = tuple(_planned(layer, seen, packed_elsewhere) for layer in layers)
-    return PublishPlan(source, image.id, str(parsed), planned, _tag(there, image), there.digest if there else "", seen.read, seen.tags)
+    told = there.digest if there else ""
+    return PublishPlan(source.image, source.image_id, str(parsed), planned, _tag(there, source.image_id), told, seen.read, seen.tags)
+
+
+def _direct(bench: Workbench, talk: Conversation, source: Source, layout: Layout, there: Stored | None) -> PublishPlan:
+    """Exact: each blob is asked for, and moves as it is."""
+    tag = _tag(there, layout.config)
+    has_all = tag == "same" and there is not None and there.digest == layout.manifest
+    held = publishing.sources(bench.runs(), talk.reference)
+    planned = []
+    for layer in layers_in(layout):
+        is_there = has_all or talk.has_blob(layer.diff_id)
+        mounts = "" if is_there else next(iter(held.get(layer.diff_id, ())), "")
+        planned.append(PlannedLayer(layer, "present" if is_there else "missing", layer.bytes, mounts))
+    told = there.digest if there else ""
+    return PublishPlan(source.image, layout.config, str(talk.reference), tuple(planned), tag, told, int(bool(there)), via=DIRECT)
+
+
+def _is_direct(run: Run) -> bool:
+    with suppress(RunError, LookupError, TypeError):
+        return run.request["steps"][0]["options"].get("via") == DIRECT
+    return False
 
 
 @dataclass(frozen=True)
@@ -120,7 +147,7 @@ def _sizes(talk: Conversation, image: Stored | None) -> dict[str, int]:
     if image is None:
         return {}
     sizes = talk.layer_sizes(image)
-    for digest in image.images[:MOST_PLATFORMS]:
+    for digest in image.images[: publishing.MOST_PLATFORMS]:
         sizes |= _sizes(talk, talk.stored(digest))
     return sizes
 
@@ -131,10 +158,10 @@ def _planned(layer: NamedLayer, seen: _Seen, elsewhere: dict[str, int]) -> Plann
     return PlannedLayer(layer, "missing" if seen.is_all else "unknown", elsewhere.get(layer.diff_id))
 
 
-def _tag(there: Stored | None, image: Image) -> str:
+def _tag(there: Stored | None, image_id: str) -> str:
     if there is None:
         return "new"
-    return "same" if image.id in (there.config, there.digest) else "other"
+    return "same" if image_id in (there.config, there.digest) else "other"
 
 
 def in_words(plan: PublishPlan) -> str:
@@ -151,6 +178,10 @@ def in_words(plan: PublishPlan) -> str:
 
 
 def _size(plan: PublishPlan) -> str:
+    if plan.via == DIRECT:
+        mounted = [planned for planned in plan.to_move if planned.mounts]
+        held = f" ({as_size(sum(p.layer.bytes for p in mounted))} of it the registry has in {mounted[0].mounts})" if mounted else ""
+        return f"{as_size(plan.unpacked_bytes)}, straight from the layout{held}"
     if plan.packed_bytes is not None:
         return f"at most {as_size(plan.packed_bytes)} packed, {as_size(plan.unpacked_bytes)} unpacked"
     return f"at most {as_size(plan.unpacked_bytes)}, less as packed"

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.core import reference, registry
+from toolkit.core import oci_layout, reference, registry
+from toolkit.core.cloud import is_cloud_registry
+from toolkit.core.direct_push import DirectPush
 from toolkit.core.engine import LABEL, Credentials, Image, PushProgress
 from toolkit.core.files import write_json
-from toolkit.core.image_layers import NamedLayer, layers_of
+from toolkit.core.image_layers import NamedLayer
+from toolkit.core.image_registry import EnginePush, ImageRegistry
+from toolkit.core.oci_layout import Layout
+from toolkit.core.push_keeper import remembered
+from toolkit.core.registry_access import Access
 from toolkit.core.run import Run
 from toolkit.errors import PublishError, RunError
 
 if TYPE_CHECKING:
     from toolkit.core.hoststeps import Job
+    from toolkit.core.workbench import Workbench
 
 THERE = ("Layer already exists", "Mounted from")
 SETTLED = ("Pushed", *THERE)
 STORED_FILE = "stored_layers.json"
 """In the run's folder: bytes of each layer as the registry stores it, by diff id."""
+PUSHED_FILE = "pushed_layers.json"
+"""In the run's folder: where the image went, and the digests of its layers there."""
+MOST_PLATFORMS = 4
+"""So many images of one index are looked into."""
 MOST_PARTS = 24
 """An event tells of no more layers than this."""
 
@@ -32,23 +44,29 @@ def request(image: Image, source: str, target: reference.Reference, username: st
     return {"engine": "docker", "recipe": {"name": image.labels.get(f"{LABEL}.recipe", "image")}, "steps": steps}
 
 
-def credentials(job: Job) -> Credentials | None:
-    """The user name of the request with the password that came through the pipe."""
+def credentials(job: Job) -> Access:
+    """The user that was typed, with the password that came through the pipe; else the cloud's sign-in for its registries; else nobody."""
     username, password = job.secrets.get("username") or job.options["username"], job.secrets.get("password", "")
-    return Credentials(username, password) if username and password else None
+    typed = Credentials(username, password) if username and password else None
+    return access_for(job.bench, reference.parse(job.options["target"]).host, typed)
+
+
+def access_for(bench: Workbench, host: str, typed: Credentials | None) -> Access:
+    """What lets us in at a registry.
+
+    Raises:
+        CloudError: it is the cloud's, and the cloud does not know us.
+    """
+    return typed or (bench.cloud().registry_sign_in(host) if is_cloud_registry(host) else None)
 
 
 def push(job: Job) -> dict[str, float]:
     """Push the image; only layers that the registry lacks move."""
-    engine = job.bench.image_engine()
-    found = engine.find(job.options["image_id"])
-    if found is None:
-        raise PublishError(f"The image {job.options['image']} is not in the engine any more.", "Package the run again, then push.")
     target = reference.parse(job.options["target"])
-    engine.tag(job.options["image_id"], str(target))
-    moving = PushTally({layer.short: layer for layer in layers_of(engine, job.options["image_id"])})
+    way = _way(job, target)
+    moving = PushTally({layer.short: layer for layer in way.layers})
     digest = ""
-    for step in engine.push(str(target), credentials(job)):
+    for step in way.push(target):
         if isinstance(step, str):
             digest = step
             continue
@@ -61,7 +79,54 @@ def push(job: Job) -> dict[str, float]:
         "layers_already_there": there,
         "layers_pushed": len(moving.layers) - there,
         "bytes_read": float(moving.bytes_read),
+        **({} if way.sent is None else {"bytes_sent": float(way.sent)}),
     }
+
+
+def _way(job: Job, target: reference.Reference) -> ImageRegistry:
+    options = job.options
+    if options.get("via") != "direct":
+        return EnginePush(job.bench.image_engine(), options["image_id"], options["image"], credentials(job))
+    layout = oci_layout.read(Path(options["layout"]), options["image"])
+    _check_tried(job, layout)
+    runs = list(_others(job))
+    uploads = remembered(job.run.folder, [run.folder for run in runs if not run.is_locked()])
+    return DirectPush(layout, credentials(job), uploads, sources(runs, target))
+
+
+def _others(job: Job) -> Iterator[Run]:
+    """Other publishing runs, oldest first; those that cannot be read are left out."""
+    for run in job.bench.runs():
+        with suppress(RunError, OSError):
+            if run.kind == "publish" and run.folder != job.run.folder:
+                yield run
+
+
+def _check_tried(job: Job, layout: Layout) -> None:
+    """What goes out is what packaging made and chatted with, and nothing else."""
+    made = {job.options["image_id"]}
+    if job.options.get("package"):
+        package = job.bench.run(job.options["package"])
+        tried = {f"sha256:{artifact.sha256}" for artifact in package.state().artifacts if artifact.kind == "image"}
+        made = made if tried & {layout.config, layout.manifest} else set()  # some engines know an image by its manifest
+    if layout.config not in made:
+        raise PublishError(
+            f"The layout in {layout.folder} is not the image {job.options['image']} that was tried: its configuration is {layout.config[:19]}.",
+            "`edge package` the build again.",
+        )
+
+
+def sources(runs: list[Run], target: reference.Reference) -> dict[str, list[str]]:
+    """Other repositories of the target's host by the digests of layers that were pushed there, the newest first."""
+    found: dict[str, list[str]] = {}
+    for run in reversed(runs):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            pushed = json.loads((run.folder / PUSHED_FILE).read_text("utf-8"))
+            if pushed["host"] == target.host and pushed["repository"] != target.repository:
+                for digest in pushed["layers"]:
+                    if pushed["repository"] not in found.setdefault(digest, []):
+                        found[digest].append(pushed["repository"])
+    return found
 
 
 class PushTally:
@@ -129,22 +194,43 @@ class PushTally:
 
 
 def verify(job: Job) -> dict[str, float]:
-    """Read the digest back from the registry and compare it with the one the engine pushed."""
+    """Read the image back from the registry: the digest that was pushed, over the configuration that was tried."""
     target = reference.parse(job.options["target"])
     pushed = job.run.folder.joinpath("pushed.txt").read_text().strip()
     with registry.Conversation(target, credentials(job)) as talk:
         there = talk.stored()
-        sizes = talk.layer_sizes(there) if there else {}
-    if there is None:
-        raise PublishError(f"The registry does not hold {target} after the push.", "Push again.")
-    if there.digest != pushed:
-        raise PublishError(
-            f"The registry holds {there.digest} under {target}; {pushed} was pushed.",
-            "Somebody pushed there meanwhile; push again under another tag.",
-        )
+        if there is None:
+            raise PublishError(f"The registry does not hold {target} after the push.", "Push again.")
+        if there.digest != pushed:
+            raise PublishError(
+                f"The registry holds {there.digest} under {target}; {pushed} was pushed.",
+                "Somebody pushed there meanwhile; push again under another tag.",
+            )
+        _check_config(talk, there, target, job.options["image_id"])
+        sizes = dict(zip(there.layers, there.sizes, strict=True)) if _is_direct(job) else talk.layer_sizes(there)
     write_json(job.run.folder / STORED_FILE, sizes)
+    held = {"host": target.host, "repository": target.repository, "layers": list(dict.fromkeys(there.layers))}
+    write_json(job.run.folder / PUSHED_FILE, held)
     job.left("release", f"{target.host}/{target.repository}@{there.digest}", there.bytes, there.digest.removeprefix("sha256:"))
     return {"bytes": there.bytes, "layers": len(there.layers)}
+
+
+def _is_direct(job: Job) -> bool:
+    """Layers are stored as they are: the digest of each is its diff id."""
+    return job.options.get("via") == "direct"
+
+
+def _check_config(talk: registry.Conversation, there: registry.Stored, target: reference.Reference, image_id: str) -> None:
+    """Engines name an image by its configuration, some by its manifest or an index of it."""
+    found = {there.digest, there.config}
+    if not found & {image_id} and there.images:
+        found |= {image.config for digest in there.images[:MOST_PLATFORMS] if (image := talk.stored(digest))}
+    if image_id not in found:
+        raise PublishError(
+            f"The registry holds another image under {target} than the one that was tried: its configuration is {there.config[:19]}, "
+            f"not {image_id[:19]}.",
+            "Do not use it. `edge package` the build again, and push that.",
+        )
 
 
 def stored_sizes(runs: list[Run]) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,9 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from toolkit.core.engine import Credentials
 from toolkit.core.reference import Reference
-from toolkit.core.registry_access import PASSWORD_HINT, authorization
+from toolkit.core.registry_access import Access, LetIn, let_in, way_out
+from toolkit.core.registry_session import ELSEWHERE, Answer, beginning, keep_quiet, why
 from toolkit.errors import PublishError, RegistryDenied
 
 if TYPE_CHECKING:
@@ -50,14 +52,15 @@ class Stored:
 class Conversation:
     """Talking with a registry about one repository. Signs in when asked to, and stays signed in."""
 
-    def __init__(self, reference: Reference, credentials: Credentials | None, client: httpx.Client | None = None) -> None:
+    def __init__(self, reference: Reference, access: Access, client: httpx.Client | None = None) -> None:
         self.reference = reference
-        self._credentials = credentials
+        self._access = access
         import httpx  # takes as long to load as the whole first screen
 
-        self._client = client or httpx.Client(timeout=30, follow_redirects=True)
+        keep_quiet()
+        self._client = client or httpx.Client(timeout=30)
         self._base = f"{'http' if reference.is_loopback else 'https'}://{reference.host}/v2/{reference.repository}/"
-        self._signed_in: dict[str, str] = {}
+        self._let_in = LetIn("")
 
     def __enter__(self) -> Conversation:
         return self
@@ -73,13 +76,13 @@ class Conversation:
             PublishError: it does not answer, or answers nonsense.
         """
         answer = self._get(f"manifests/{tag or self.reference.tag}", ", ".join(MANIFESTS))
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
-        self._let_in(answer)
+        self._check(answer)
         manifest = _object(answer, self.reference)
         layers, config = _listed(manifest, "layers"), manifest.get("config") or {}
         return Stored(
-            digest=answer.headers.get("docker-content-digest", ""),
+            digest=f"sha256:{hashlib.sha256(answer.content).hexdigest()}",
             layers=tuple(str(layer.get("digest", "")) for layer in layers),
             bytes=sum(int(layer.get("size", 0)) for layer in layers),
             config=str(config.get("digest", "")),
@@ -94,9 +97,9 @@ class Conversation:
         path = f"tags/list?n={PAGE}"
         for _ in range(PAGES):
             answer = self._get(path, "application/json")
-            if answer.status_code == 404 and b"NAME_UNKNOWN" in answer.content:
+            if answer.status == 404 and b"NAME_UNKNOWN" in answer.content:
                 return []
-            if answer.status_code != 200:
+            if answer.status != 200:
                 return None
             found += [str(tag) for tag in _object(answer, self.reference).get("tags") or []]
             path = self._next_page(answer)
@@ -104,9 +107,10 @@ class Conversation:
                 break
         return found
 
-    def _next_page(self, answer: httpx.Response) -> str:
-        target = answer.links.get("next", {}).get("url", "")
-        page = urljoin(str(answer.url), target)
+    def _next_page(self, answer: Answer) -> str:
+        found = re.search(r'<([^>]*)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
+        target = found[1] if found else ""
+        page = urljoin(answer.url, target)
         return page if target and urlsplit(page).netloc == self.reference.host else ""
 
     def layer_sizes(self, image: Stored) -> dict[str, int]:
@@ -114,40 +118,62 @@ class Conversation:
         if not image.config or image.config_bytes > CONFIG_BYTES:
             return {}
         answer = self._get(f"blobs/{image.config}", "*/*")
-        if answer.status_code != 200:
+        if answer.status != 200:
             return {}
         ids = (_object(answer, self.reference).get("rootfs") or {}).get("diff_ids") or []
         return dict(zip(map(str, ids), image.sizes, strict=True)) if len(ids) == len(image.sizes) else {}
 
-    def _get(self, path: str, accept: str) -> httpx.Response:
+    def has_blob(self, digest: str) -> bool:
+        """Whether the repository has it; where a registry sends us elsewhere for it, it has."""
+        return self._has(f"blobs/{digest}")
+
+    def has_manifest(self, digest: str) -> bool:
+        return self._has(f"manifests/{digest}")
+
+    def _has(self, path: str) -> bool:
+        answer = self._ask("HEAD", path, ", ".join(MANIFESTS) if path.startswith("manifests") else "*/*")
+        if answer.status == 404:
+            return False
+        if answer.status not in ELSEWHERE:
+            self._check(answer)
+        return True
+
+    def _get(self, path: str, accept: str) -> Answer:
+        return self._ask("GET", path, accept)
+
+    def _ask(self, method: str, path: str, accept: str) -> Answer:
         import httpx
 
         url = urljoin(self._base, path)
         try:
-            answer = self._client.get(url, headers={"Accept": accept, **self._signed_in})
-            if answer.status_code == 401:
-                wanted = answer.headers.get("www-authenticate", "")
-                self._signed_in = {"Authorization": authorization(self._client, wanted, self.reference, self._credentials)}
-                answer = self._client.get(url, headers={"Accept": accept, **self._signed_in})
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            answer = self._send(method, url, accept)
+            if answer.status == 401:
+                wanted, was_refused = answer.headers.get("www-authenticate", ""), bool(self._let_in.header)
+                self._let_in = let_in(self._client, wanted, self.reference, self._access, is_refused=was_refused)
+                answer = self._send(method, url, accept)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             raise PublishError(
-                f"The registry {self.reference.host} does not answer: {exc}",
+                f"The registry {self.reference.host} does not answer: {why(exc)}.",
                 "Check its name and your network, then try again (`edge resume` goes on with a run).",
             ) from exc
         return answer
 
-    def _let_in(self, answer: httpx.Response) -> None:
-        if answer.status_code in (401, 403):
-            raise RegistryDenied(f"The registry refused the credentials for {self.reference}.", PASSWORD_HINT)
-        if answer.status_code != 200:
-            raise PublishError(
-                f"The registry answered {answer.status_code} for {self.reference}.", "Try again; if it stays, ask its keeper."
-            )
+    def _send(self, method: str, url: str, accept: str) -> Answer:
+        own = {"Authorization": self._let_in.header} if self._let_in.header else {}
+        with self._client.stream(method, url, headers={"Accept": accept, **own}, follow_redirects=method != "HEAD") as answer:
+            content = b"" if method == "HEAD" else beginning(answer.iter_bytes(), CONFIG_BYTES)
+            return Answer(answer.status_code, answer.headers, content, str(answer.url))
+
+    def _check(self, answer: Answer) -> None:
+        if answer.status in (401, 403):
+            raise RegistryDenied(f"The registry refused the credentials for {self.reference}.", way_out(self._access))
+        if answer.status != 200:
+            raise PublishError(f"The registry answered {answer.status} for {self.reference}.", "Try again; if it stays, ask its keeper.")
 
 
-def _object(answer: httpx.Response, reference: Reference) -> Mapping:
+def _object(answer: Answer, reference: Reference) -> Mapping:
     with suppress(ValueError):
-        value = answer.json()
+        value = json.loads(answer.content)
         if isinstance(value, dict):
             return value
     raise PublishError(f"What answers at {reference.host} is no registry.", "Check the host and its port.")

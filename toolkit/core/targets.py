@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.core import content, device, exporting, lifecycle, oci_layout, packaging, publishing, reference
+from toolkit.core import content, device, exporting, lifecycle, oci_layout, packaging
 from toolkit.core.compare import is_comparison
 from toolkit.core.engine import LABEL, ChatHost, Image
 from toolkit.core.image_archive import Held, read_file
@@ -105,22 +105,6 @@ def _package_engine(bench: Workbench) -> str:
     return "docker"
 
 
-def start_publish(bench: Workbench, name: str, target: str, username: str, secrets: bytes) -> Run:
-    """Start pushing an image.
-
-    Raises:
-        PublishError: malformed target, or no such image.
-        EngineMissing: no engine answers.
-    """
-    reference.parse(target)  # before the engine is asked anything
-    source, image = find_image(bench, name)
-    parsed = reference.parse(target, default_tag(source))
-    recipe = image.labels.get(f"{LABEL}.recipe", "image")
-    run = new_run(bench.settings.runs, "publish", recipe, lambda _: publishing.request(image, source, parsed, username))
-    lifecycle.start(bench.host_driver(secrets), run)
-    return run
-
-
 def default_tag(source: str) -> str:
     """The tag that an image keeps in a registry where none is given."""
     return source.rpartition(":")[2] if ":" in source.rpartition("/")[2] else "latest"
@@ -158,16 +142,16 @@ def _held(bench: Workbench, since: str) -> Held:
 
 def _export_source(bench: Workbench, name: str) -> exporting.Source:
     """An image by its layout in this home, else by what the engine holds."""
-    run = _run_or_none(bench, name)
-    if source := _layout_source(_package_of(bench, run) if run else _packaging_of(bench, name)):
+    run = run_named(bench, name)
+    if source := _layout_source(package_of(bench, run) if run else packaging_of(bench, name)):
         return source
     named, image = find_image(bench, name)
-    if not run and (source := _layout_source(_packaging_of(bench, image.id))):
+    if not run and (source := _layout_source(packaging_of(bench, image.id))):
         return replace(source, name=named)
     return exporting.source_in(bench.image_engine(), named, image, image.labels.get(f"{LABEL}.recipe", "image"))
 
 
-def _packaging_of(bench: Workbench, image: str) -> Run | None:
+def packaging_of(bench: Workbench, image: str) -> Run | None:
     """The newest packaging run that made an image of this name or id."""
     for run in reversed(list(_packagings(bench))):
         with suppress(RunError, OSError):
@@ -193,8 +177,8 @@ def find_layout(bench: Workbench, name: str) -> oci_layout.Layout:
         PublishError: this home packaged no such image.
         RunError: its layout is not whole.
     """
-    run = _run_or_none(bench, name)
-    package = _package_of(bench, run) if run else _packaging_of(bench, name)
+    run = run_named(bench, name)
+    package = package_of(bench, run) if run else packaging_of(bench, name)
     if package is None:
         raise PublishError(f"This home has packaged no image '{name}'.", "`edge images` lists them; `edge package RUN` makes one.")
     return oci_layout.read(package.folder / LAYOUT_FOLDER)
@@ -203,7 +187,7 @@ def find_layout(bench: Workbench, name: str) -> oci_layout.Layout:
 def find_image(bench: Workbench, name: str) -> tuple[str, Image]:
     """The packaged image that `name` means: a reference, or a run that packaged one."""
     engine = bench.image_engine()
-    run = _run_or_none(bench, name)
+    run = run_named(bench, name)
     wanted = _image_of(bench, run) if run else name
     image = engine.find(wanted) if wanted else None
     if image is None or image.labels.get(f"{LABEL}.kind") != "image":
@@ -217,8 +201,8 @@ def chat_target(bench: Workbench, name: str) -> ChatTarget:
     Raises:
         ChatError: nothing packaged has this name.
     """
-    run = _run_or_none(bench, name)
-    package = _package_of(bench, run) if run else None
+    run = run_named(bench, name)
+    package = package_of(bench, run) if run else None
     if run and package is None:
         raise ChatError(f"Run {run.id} is not packaged yet.", f"`edge package {run.id}` first.")
     if package:
@@ -259,7 +243,8 @@ def _limits(bench: Workbench, name: str) -> Limits:
     return Limits(known.memory_mb, known.cpus) if known else Limits()
 
 
-def _run_or_none(bench: Workbench, name: str) -> Run | None:
+def run_named(bench: Workbench, name: str) -> Run | None:
+    """The run that a name means; None where it is an image's, or nobody's."""
     if "/" in name or ":" in name:
         return None
     try:
@@ -268,12 +253,13 @@ def _run_or_none(bench: Workbench, name: str) -> Run | None:
         return None
 
 
-def _package_of(bench: Workbench, run: Run) -> Run | None:
+def package_of(bench: Workbench, run: Run) -> Run | None:
     """The run itself where it packaged something, the packaging of what it published, else the newest finished one of that build."""
     if run.kind == "package":
         return run if run.state().status == "finished" else None
     if run.kind == "publish":
-        return _packaging_of(bench, run.request["steps"][0]["options"]["image_id"])
+        options = run.request["steps"][0]["options"]
+        return packaging_of(bench, options["image_id"]) or (run_named(bench, options["package"]) if options.get("package") else None)
     fitting = [r for r in _packagings(bench) if r.request["steps"][0]["options"]["build"] == run.id]
     return next((r for r in reversed(fitting) if r.state().status == "finished"), None)
 
@@ -287,7 +273,7 @@ def _packagings(bench: Workbench) -> Iterator[Run]:
 
 
 def _image_of(bench: Workbench, run: Run) -> str:
-    package = _package_of(bench, run)
+    package = package_of(bench, run)
     return package.request["steps"][0]["options"]["tag"] if package else ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +16,17 @@ from toolkit.core.flavour import Choice
 from toolkit.core.machine import Sampler
 from toolkit.core.run import Run, all_runs, find_run
 from toolkit.errors import CloudMissing
-from toolkit.settings import Settings
+from toolkit.settings import CHECKOUT, Settings
 
 
 def no_cloud() -> Cloud:
-    raise CloudMissing("Azure support is not installed.", "pip install 'olive-edge-toolkit[azure]'")
+    raise CloudMissing("Azure support is not installed.", cloud_hint())
+
+
+def cloud_hint() -> str:
+    """Into the very environment that we run in: another pip knows nothing of it."""
+    place = str(CHECKOUT) if (CHECKOUT / "pyproject.toml").exists() else "olive-edge-toolkit"
+    return f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(f'{place}[azure]')}"
 
 
 @dataclass(frozen=True)

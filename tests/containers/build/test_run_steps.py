@@ -1,5 +1,6 @@
 """The build program as a program: tiny steps stand in for Olive's, through `--steps-folder`."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -133,6 +134,7 @@ def test_a_run_tells_its_story_and_leaves_a_manifest(bench):
     manifest = json.loads((run / "manifest.json").read_text())
     assert [artifact["kind"] for artifact in manifest["artifacts"]] == ["model", "adapter"]
     assert manifest["metrics"]["quantize"] == {"seen": len("some text")}
+    assert manifest["inputs"] == {"calibration": hashlib.sha256(b"some text").hexdigest()} and "tools" in manifest
     first = manifest["artifacts"][0]
     assert first["bytes"] == sum(file.stat().st_size for file in (run / first["path"]).iterdir())
     assert "working on quantize" in (run / "log.txt").read_text()

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from toolkit.core.finding import Finding, Scene
 from toolkit.core.registry_access import PASSWORD_VARIABLE, USERNAME_VARIABLE
+from toolkit.core.workbench import cloud_hint
+from toolkit.settings import config_file
 
 SERVICE_PRINCIPAL = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID")
+ACCOUNT_FILE = "azure-account.json"
+"""Beside the settings: names the account that signed in by a device code; holds no token."""
+MACHINE_IDENTITY = ("MSI_ENDPOINT", "IDENTITY_ENDPOINT")
+"""Set on machines of Azure's that have an identity of their own, as compute instances do."""
 PROOFS = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
 
 
@@ -53,23 +59,30 @@ def azure(scene: Scene) -> Finding:
     try:
         said = [f"azure-ai-ml {version('azure-ai-ml')}"]
     except PackageNotFoundError:
-        return Finding(
-            "azure", "ok", "not installed; only azureml:// models and Azure targets need it", "`pip install 'olive-edge-toolkit[azure]'`"
-        )
+        return Finding("azure", "ok", "not installed; only azureml:// models and Azure targets need it", f"`{cloud_hint()}`")
     environ = scene.environ
     principal = [name for name in SERVICE_PRINCIPAL if environ.get(name)]
     proofs = [name for name in PROOFS if environ.get(name)]
     if (principal or proofs) and not (len(principal) == len(SERVICE_PRINCIPAL) and proofs):
         lacking = [name for name in SERVICE_PRINCIPAL if name not in principal] + ([] if proofs else [" or ".join(PROOFS)])
         said.append(f"set: {', '.join(principal + proofs)}; lacking: {', '.join(lacking)}")
-        return Finding("azure", "warning", "; ".join(said), "Set all of them for a service principal, or none and `az login`.")
+        return Finding("azure", "warning", "; ".join(said), "Set all of them for a service principal, or none and `edge login`.")
     if principal:
         return Finding("azure", "ok", "; ".join([*said, f"service principal from {', '.join(principal + proofs)}"]))
-    has_login = (Path(environ.get("HOME", "~")).expanduser() / ".azure" / "azureProfile.json").exists()
+    ways = _ways(environ)
+    hint = "" if any(is_ready for _, is_ready in ways) else "Where Azure is wanted: `edge login`."
+    return Finding("azure", "ok", "; ".join([*said, *(words for words, _ in ways)]), hint)
+
+
+def _ways(environ: Mapping[str, str]) -> list[tuple[str, bool]]:
+    """What a sign-in would try, and whether it looks ready; whether it still works only Azure knows."""
+    home = Path(environ.get("HOME", "~")).expanduser()
+    ways = [("signed in by a code before", True)] if config_file(dict(environ)).with_name(ACCOUNT_FILE).exists() else []
+    has_login = (home / ".azure" / "azureProfile.json").exists()
     if shutil.which("az", path=environ.get("PATH")):
-        said.append("az is signed in" if has_login else "az is here, not signed in")
+        ways.append(("az is signed in" if has_login else "az is here, not signed in", has_login))
     else:
-        said.append("no service principal in the environment, no az")
-    return Finding(
-        "azure", "ok", "; ".join(said), "" if has_login else "Where Azure is wanted: `az login`, or set AZURE_CLIENT_ID and its like."
-    )
+        ways.append(("no az", False))
+    if any(environ.get(name) for name in MACHINE_IDENTITY):
+        ways.append(("this machine has an identity", True))
+    return ways

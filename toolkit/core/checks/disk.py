@@ -23,12 +23,7 @@ FIX = "`edge clean` shows what can go; EDGE_HOME moves runs and cache to another
 
 
 def disk(scene: Scene) -> Finding:
-    home = scene.bench.settings.home
-    run, whose = _largest_run(scene)
-    plans = {str(home): run + (0 if _has_models(scene) else SAMPLE_MODEL_BYTES)}
-    facts = scene.engine_or_none()
-    if facts and Path(facts.root).exists():
-        plans[facts.root] = plans.get(facts.root, 0) + int(run * PACKAGE_SHARE) + _build_image_bytes(scene)
+    plans, whose = planned(scene)
     free = {place: scene.bench.disk(Path(place)).free for place in plans}
     needed_there = _by_disk(plans)
     short = [place for place in plans if free[place] < needed_there[_disk_id(place)]]
@@ -38,6 +33,16 @@ def disk(scene: Scene) -> Finding:
         return Finding("disk", "ok", said)
     level = "problem" if free[short[0]] < SAMPLE_RUN_BYTES else "warning"
     return Finding("disk", level, f"{short[0]} is too small for the next run: {said}", FIX)
+
+
+def planned(scene: Scene) -> tuple[dict[str, int], str]:
+    """What the next run will need at home and at the engine's, and whose forecast that is reckoned by."""
+    run, whose = _largest_run(scene)
+    plans = {str(scene.bench.settings.home): run + (0 if _has_models(scene) else SAMPLE_MODEL_BYTES)}
+    facts = scene.engine_or_none()
+    if facts and Path(facts.root).exists():
+        plans[facts.root] = plans.get(facts.root, 0) + int(run * PACKAGE_SHARE) + _build_image_bytes(scene)
+    return plans, whose
 
 
 def _largest_run(scene: Scene) -> tuple[int, str]:

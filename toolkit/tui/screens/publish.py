@@ -1,4 +1,4 @@
-"""Publish: an image to a registry; what would move, how far it is layer by layer, and the digest that came of it."""
+"""Publish: an image to a registry, its model to a store; what would move, how far it is, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from toolkit.core import lifecycle
-from toolkit.core.publish_plan import PublishPlan, make_plan
+from toolkit.core.cloud import is_cloud_registry
+from toolkit.core.publish_start import PublishWish, in_registry, start_publish
 from toolkit.core.publishing import earlier_targets, under_way
 from toolkit.core.registry_access import as_secrets
 from toolkit.core.run import Run, RunState
 from toolkit.core.stock import Stock, stock
-from toolkit.core.targets import start_publish
 from toolkit.core.watch import Picture, Watcher, watch
+from toolkit.core.whole_plan import WholePlan, make_whole_plan
 from toolkit.core.workbench import Workbench
-from toolkit.errors import RegistryDenied, ToolkitError
+from toolkit.errors import ToolkitError
 from toolkit.tui.messages import ShowPlace, ShowRun
-from toolkit.tui.screens.base import EdgeScreen
+from toolkit.tui.screens.publish_cloud import MISSING, UNKNOWN
+from toolkit.tui.screens.publish_remedies import PublishRemedies
 from toolkit.tui.widgets.dialogs import COPIED
-from toolkit.tui.widgets.moves import Moves, release_of
+from toolkit.tui.widgets.moves import Moves
 from toolkit.tui.widgets.publish_form import Asked, PublishForm
+from toolkit.tui.widgets.publish_words import to_copy
 
 WAY = "Enter or ^l shows what would move; ^r pushes."
-REFUSED = RegistryDenied("The registry refused user and password.", "Type the password again, ^r goes on.")
-WANTED = RegistryDenied("The registry wants a user and a password.", "Type both, ^r goes on.")
 
 
-class PublishScreen(EdgeScreen):
+class PublishScreen(PublishRemedies):
     place = "publish"
     CSS_PATH = "publish.tcss"
     BINDINGS = [
         Binding("ctrl+l", "plan", "Plan"),
-        Binding("ctrl+r", "push", "Push"),
-        Binding("y", "copy", "Copy digest"),
+        Binding("ctrl+r", "push", "Publish"),
+        Binding("ctrl+g", "sign_in", "Sign in"),
+        Binding("ctrl+o", "choose", "Targets"),
+        Binding("y", "copy", "Copy"),
+        Binding("m", "details", "More", show=False),
         Binding("o", "show_run", "Its run"),
         Binding("escape", "leave", "Back", show=False),
     ]
-    form = getters.query_one(PublishForm)
     moves = getters.query_one(Moves)
 
     def __init__(self, bench: Workbench) -> None:
@@ -63,6 +66,7 @@ class PublishScreen(EdgeScreen):
 
     def on_mount(self) -> None:
         self.moves.say(WAY)
+        self.form.store.value = self.bench.settings.workspace
         self.form.images.focus()  # no field to write in: digits still go to places
 
     def choose(self, reference: str, came_from: tuple[Message, ...] = ()) -> None:
@@ -75,11 +79,12 @@ class PublishScreen(EdgeScreen):
 
     def on_screen_resume(self) -> None:
         self._look()
+        self.look_who()
         if self._run:
             self._follow(self._run)
 
     def on_screen_suspend(self) -> None:
-        for group in ("look", "follow"):  # the push itself goes on
+        for group in ("look", "follow", "who"):  # the push itself goes on
             self.workers.cancel_group(self, group)
         if self._timer:
             self._timer.stop()
@@ -100,9 +105,11 @@ class PublishScreen(EdgeScreen):
             self.clear_problem()
         self._has_no_engine = found.problem is not None
         wanted = found.find(self._wanted) if self._wanted else None
-        self.form.offer([item.reference for item in found.items if not item.is_folder], wanted.reference if wanted else "")
+        can_register = self.cloud_is not in (UNKNOWN, MISSING)  # a folder goes nowhere else
+        listed = sorted((item for item in found.items if can_register or not item.is_folder), key=lambda item: item.is_folder)
+        self.form.offer({item.reference: item.recipe for item in listed}, wanted.reference if wanted else "")
         self._wanted = "" if wanted else self._wanted
-        self.form.remember(targets)
+        self.form.remember(targets, in_registry(self.bench.settings.registry))
         if moving:
             self.moves.focus()
             self._show(moving)
@@ -118,20 +125,21 @@ class PublishScreen(EdgeScreen):
         asked = None if self._is_under_way else self.form.asked()
         if asked:
             self.clear_problem()
-            self.moves.say("Asking the registry ...")
+            self.moves.say("Asking the registry ..." if not asked.wish.store else "Asking the registry and the store of models ...")
             self._plan(asked)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="plan")
     def _plan(self, asked: Asked) -> None:
         worker = get_current_worker()
-        plan = make_plan(self.bench, asked.image, asked.target, asked.credentials)
+        plan = make_whole_plan(self.bench, asked.wish, asked.credentials)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._planned, plan)
 
-    def _planned(self, plan: PublishPlan) -> None:
+    def _planned(self, plan: WholePlan) -> None:
         if not self._is_under_way:
             self.workers.cancel_group(self, "follow")
             self.moves.show_plan(plan)
+            self.point_at_what_the_plan_lacks(plan)
 
     @on(PublishForm.PushWanted)
     def action_push(self) -> None:
@@ -145,20 +153,20 @@ class PublishScreen(EdgeScreen):
         self._push(asked, self._run if self._can_go_on(asked) else None)
 
     def _can_go_on(self, asked: Asked) -> bool:
-        """The push that is shown did not come to its end, and the form still asks for the same."""
+        """The publishing that is shown did not come to its end, and the form still asks for the same."""
         if self._run is None or self._state.status not in ("failed", "stopped", "interrupted"):
             return False
-        options = self._run.request["steps"][0]["options"]
-        return (options["image"], options["target"]) == (asked.image, asked.target)
+        return _is_same(self._run.request["steps"][0]["options"], asked.wish)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="push")
     def _push(self, asked: Asked, begun: Run | None) -> None:
         secrets = as_secrets(asked.credentials)
+        if asked.wish.store or (is_cloud_registry(asked.wish.target.partition("/")[0]) and not asked.credentials):
+            self.bench.cloud().account()  # better here than in a run that cannot go far
         if begun:
             lifecycle.resume(self.bench.host_driver(secrets), begun)
         else:
-            username = asked.credentials.username if asked.credentials else ""
-            begun = start_publish(self.bench, asked.image, asked.target, username, secrets)
+            begun = start_publish(self.bench, asked.wish, secrets)
         self.app.call_from_thread(self._show, begun)
 
     # -- the push under way -----------------------------------------------------------------------------------------
@@ -193,35 +201,24 @@ class PublishScreen(EdgeScreen):
         self.moves.show_run(run.id, picture.state, picture.state.last_at or self.bench.clock())
         self.refresh_bindings()
         if picture.state.has_ending and picture.state.status != "finished":
-            self._tell_failure(picture.state)
-
-    def _tell_failure(self, state: RunState) -> None:
-        if any((step.status, step.cause) == ("failed", RegistryDenied.__name__) for step in state.steps.values()):
-            self._tell_denial()
-        else:
-            self.tell_problem(ToolkitError(state.problem, state.hint))
-
-    def _tell_denial(self) -> None:
-        """The way out is in the form; a command line has its own."""
-        self.tell_problem(REFUSED if self.form.user.value else WANTED)
-        self.form.point_at_password()
+            self.tell_failure(picture.state)
 
     @on(Worker.StateChanged)
     def put_the_way_out_under_the_cursor(self, event: Worker.StateChanged) -> None:
-        """What failed is told by the base, a refused password here."""
+        """What failed is told by the base; what this screen can put right, here."""
         if event.state is not WorkerState.ERROR:
             return
         if event.worker.group in ("plan", "push"):
             self.moves.say(WAY)
-        if isinstance(event.worker.error, RegistryDenied):
+        error = event.worker.error
+        if isinstance(error, ToolkitError) and self.tell_remedy(type(error).__name__, error):
             event.prevent_default()
-            self._tell_denial()
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def action_copy(self) -> None:
-        if release := release_of(self._state):
-            self.app.copy_to_clipboard(release)
+        if made := to_copy(self._state):
+            self.app.copy_to_clipboard(made)
             self.notify(COPIED, markup=False)
 
     def action_show_run(self) -> None:
@@ -241,5 +238,17 @@ class PublishScreen(EdgeScreen):
         if action in ("plan", "push") and self._is_under_way:
             return None
         if action == "copy":
-            return True if release_of(self._state) else None
-        return None if action == "show_run" and self._run is None else True
+            return True if to_copy(self._state) else None
+        if action == "show_run":
+            return None if self._run is None else True
+        return super().check_action(action, parameters)
+
+
+def _is_same(options: dict, wish: PublishWish) -> bool:
+    """A run was asked the same; who is asked to let us in may differ."""
+    asked = (wish.image, wish.target, wish.store, wish.model, wish.version, wish.description, dict(wish.tags))
+    known = ("image", "target", "store", "model", "version", "description", "tags")
+    return (
+        tuple(options.get(key) or ({} if key == "tags" else "") for key in known) == asked
+        and options.get("type", wish.model_type) == wish.model_type
+    )

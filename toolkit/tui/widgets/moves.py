@@ -1,4 +1,4 @@
-"""What a push moves: planned, then layer by layer as it goes, then what came of it."""
+"""What publishing moves: planned, then layer by layer and file by file as it goes, then what came of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from toolkit.core.files import as_duration, as_size
+from toolkit.core.files import as_size
 from toolkit.core.image_layers import GROUPS
-from toolkit.core.publish_plan import PublishPlan, in_words
+from toolkit.core.publish_plan import PublishPlan
 from toolkit.core.run import RunState, StepState
-from toolkit.core.wording import seconds_left
+from toolkit.core.whole_plan import WholePlan
 from toolkit.tui.harmless import harmless, harmless_line
+from toolkit.tui.widgets.publish_words import outcome, plan_in_words, registered_of, steps_line
 from toolkit.tui.widgets.size_bar import Bar, SizeBars
+
+FOLDERS = {"model": "model", "adapters": "adapter"}
+"""First folder of a file that is registered -> its group."""
 
 
 class Moves(VerticalScroll):
@@ -21,71 +25,61 @@ class Moves(VerticalScroll):
     can_focus = True
 
     def compose(self) -> ComposeResult:
+        yield Static("", markup=False, id="steps")
         yield SizeBars()
         yield Static("", markup=False, id="told")
 
     def on_mount(self) -> None:
-        self._told = ""
+        self._told = self._steps = ""
         self.border_title = "What moves"
 
-    def show_plan(self, plan: PublishPlan) -> None:
-        largest = max((planned.layer.bytes for planned in plan.layers), default=0) or 1
-        bars = [
-            Bar(p.layer.group, harmless_line(p.layer.name), as_size(p.layer.bytes), p.layer.bytes / largest, p.status) for p in plan.layers
-        ]
-        self._show("Plan", bars, in_words(plan))
+    def show_plan(self, plan: WholePlan) -> None:
+        self._show("Plan", _planned(plan.push) if plan.push else [], plan_in_words(plan))
 
     def show_run(self, run: str, state: RunState, now: float) -> None:
-        push = state.steps.get("push", StepState("push"))
-        bars = [_moving(name, done, total, push.status, state.has_ending) for name, (done, total) in push.parts.items()]
-        self._show(f"{run}: {state.status}", bars, _outcome(run, state, now))
+        self._show(f"{run}: {state.status}", _bars(state), outcome(run, state, now), steps_line(state))
 
     def say(self, text: str) -> None:
         self._show("What moves", [], text)
 
-    def _show(self, title: str, bars: list[Bar], text: str) -> None:
+    def _show(self, title: str, bars: list[Bar], text: str, steps: str = "") -> None:
         self.border_title = title
         self.query_one(SizeBars).show(bars)
         if text != self._told:
             self._told = text
             self.query_one("#told", Static).update(harmless(text))
+        if steps != self._steps:
+            self._steps = steps
+            self.query_one("#steps", Static).update(harmless(steps))
+            self.set_class(bool(steps), "-steps")
 
 
-def _moving(name: str, done: float, total: float, status: str, is_over: bool) -> Bar:
-    group = name.partition(" ")[0]
+def _planned(plan: PublishPlan) -> list[Bar]:
+    largest = max((planned.layer.bytes for planned in plan.layers), default=0) or 1
+    return [Bar(p.layer.group, harmless_line(p.layer.name), as_size(p.layer.bytes), p.layer.bytes / largest, p.status) for p in plan.layers]
+
+
+def _bars(state: RunState) -> list[Bar]:
+    """Of the step that moves something now, or moved something last; none once a model is registered: then its address counts."""
+    if state.status == "finished" and registered_of(state):
+        return []
+    begun = [step for step in state.steps.values() if step.parts and step.status != "waiting"]
+    step = next((step for step in begun if step.status in ("running", "failed")), begun[-1] if begun else None)
+    step = step or next((step for step in state.steps.values() if step.parts), StepState("push"))  # halted
+    return [_moving(step.name, name, done, total, step.status, state.has_ending) for name, (done, total) in step.parts.items()]
+
+
+def _moving(step: str, name: str, done: float, total: float, status: str, is_over: bool) -> Bar:
     is_there = (total and done >= total) or status == "finished"
     word = "there" if is_there else "not sent" if is_over else "moving" if done else "waiting"
     share = 1.0 if is_there else done / total if total else 0.0
-    return Bar(group if group in GROUPS else "other", harmless_line(name), as_size(total) if total else "", 1.0, word, share)
+    shown = name if step == "push" else name.partition("/")[2] or name
+    return Bar(_group(step, name), harmless_line(shown), as_size(total) if total else "", 1.0, word, share)
 
 
-def _outcome(run: str, state: RunState, now: float) -> str:
-    if state.status == "finished":
-        return _finished(state)
-    if state.has_ending:
-        return f"^r goes on with {run}: layers already there do not move again."
-    current = state.current
-    return f"{_doing(current, now) if current else 'Starting'}\nIt goes on without this screen, and without this terminal."
-
-
-def _doing(step: StepState, now: float) -> str:
-    """The step under way, and a line of its own for the layer."""
-    if step.name != "push":
-        return {"verify": "Reading the digest back"}.get(step.name, step.name)
-    parts = [f"Pushing {as_size(step.done)}" + (f" of at most {as_size(step.total)}" if step.total else "")]
-    left = seconds_left(step, now)
-    parts += [f"ETA {as_duration(left)}"] if left is not None else []
-    return "  ".join(parts) + (f"\n{step.message}" if step.message else "")
-
-
-def _finished(state: RunState) -> str:
-    metrics = state.steps["push"].metrics if "push" in state.steps else {}
-    moved, there = (int(metrics.get(key, 0)) for key in ("layers_pushed", "layers_already_there"))
-    release = release_of(state)
-    size = next((artifact.bytes for artifact in state.artifacts if artifact.kind == "release"), 0)
-    return f"Pushed and read back; {moved} layers moved, {there} were there, {as_size(size)} packed in all.\n{release}\ny copies it."
-
-
-def release_of(state: RunState) -> str:
-    """`HOST/REPOSITORY@sha256:...` of a finished push; empty before."""
-    return next((artifact.path for artifact in state.artifacts if artifact.kind == "release"), "")
+def _group(step: str, name: str) -> str:
+    if step == "push":
+        group = name.partition(" ")[0]
+        return group if group in GROUPS else "other"
+    folder, has_folder, _ = name.partition("/")
+    return FOLDERS.get(folder, "other") if has_folder else "configuration"

@@ -47,7 +47,7 @@ from tests.services.fixtures import free_port
 ACCOUNT, CONTAINER = "labstore", "azureml-blobstore-lab"
 STORAGE = f"{ACCOUNT}.blob.core.windows.net"
 REGION_HOSTS = "*.api.azureml.ms"
-DOORS = (r"[?&]sig=[\w%]{20}", r"_state=[\w-]{20}")
+DOORS = (r"[?&]sig=[\w%/+]{20}", r"_state=[\w-]{20}")
 """Signatures of a storage's addresses, and the state in those of a registry's uploads."""
 SERVICE_PRINCIPAL = {"AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": CLIENT, "AZURE_CLIENT_SECRET": SECRET}
 

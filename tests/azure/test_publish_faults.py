@@ -223,7 +223,7 @@ def test_a_publishing_that_was_killed_in_mid_layer_goes_on_where_it_was(big):
 
 
 def test_a_publishing_that_was_killed_in_mid_blob_goes_on_where_it_was(big):
-    paused = big.lab.blobs.fault(Fault("PUT", BLOCKS, pause_after=0, skip=4))
+    paused = big.lab.blobs.fault(Fault("PUT", BLOCKS, pause_after=0, skip=5))  # four at a time: two are there, one of them the model's
     publishing = big.start()
     assert paused.reached.wait(60)
     big.kill()

@@ -158,7 +158,7 @@ async def test_an_adapter_is_added_and_removed(stage: Stage, recipe: Path) -> No
 async def test_the_model_is_chosen_by_where_it_comes_from(stage: Stage, recipe: Path) -> None:
     async with new_run(stage, recipe) as (pilot, screen):
         row = screen.form.row_of(("model", "source"))
-        assert row.query_one(Select).value == "folder"
+        await until(pilot, lambda: row.query_one(Select).value == "folder")
         row.query_one(Select).value = "azureml"
         await until(pilot, lambda: 'source = "azureml://' in screen.toml.text)
         await type_into(pilot, screen, ("model", "source"), "someone/model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -269,6 +270,16 @@ def test_a_registry_that_stays_busy_is_given_up(pushes, registry):
     with pytest.raises(PublishError, match="went away: it answered 503"):
         pushes.push()
     assert len(pushes.waits) == 5
+
+
+def test_one_that_never_answered_may_be_a_name_that_was_mistyped(layout, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        target = reference.parse(f"127.0.0.1:{taken.getsockname()[1]}/travel:1")
+        way = DirectPush(layout, None, Uploads(tmp_path / "u"), None, Patience(tries=2), lambda _: None)
+        with pytest.raises(PublishError, match="cannot be reached: nobody answers there") as told:
+            list(way.push(target))
+    assert "Check its name" in told.value.hint and "edge resume" in told.value.hint
 
 
 def test_one_that_wants_us_to_come_back_tomorrow_is_not_waited_for(pushes, registry):

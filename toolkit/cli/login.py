@@ -37,10 +37,14 @@ def login_command(tenant: str, no_code: bool, as_json: bool) -> None:
 @click.command("logout", help="Forget the sign-in by device code, and the tenant. What `az` and this machine keep is theirs.")
 def logout_command() -> None:
     from toolkit.core.choices import remember
+    from toolkit.errors import CloudMissing
     from toolkit.wiring import make_workbench
 
     bench = make_workbench()
-    was_there = bench.cloud().sign_out()
+    try:
+        was_there = bench.cloud().sign_out()
+    except CloudMissing:  # and so no sign-in either
+        was_there = False
     if bench.settings.tenant:
         remember("tenant", "")
     say("Signed out." if was_there else "There was no sign-in of ours. `az logout` ends that of az.")

@@ -25,6 +25,7 @@ FULL = (413, 507)
 ELSEWHERE = (302, 303, 307)
 """Answers to who asks for a blob: it is there, and lies at a store."""
 TRY_AGAIN = "When it is back, `edge resume` goes on with the run: what arrived does not move again."
+NEVER_SEEN = "Check its name and the network. If it is only away, `edge resume` goes on with the run once it is back."
 SAID_BYTES = 64 << 10
 """So much of an answer's content is read."""
 CONNECT_SECONDS, SEND_SECONDS, READ_SECONDS = 15, 180, 300
@@ -97,6 +98,7 @@ class Session:
         self._scopes = [f"repository:{reference.repository}:pull,push", *(f"repository:{source}:pull" for source in sorted(sources))]
         self._let_in, self._wanted = LetIn(""), ""
         self._signing_in = threading.Lock()
+        self._has_answered = False
 
     def close(self) -> None:
         self._client.close()
@@ -133,8 +135,14 @@ class Session:
             except Passing as exc:
                 failures += 1
                 if failures >= self.patience.tries or (exc.asked or 0) > self.patience.most_asked_seconds:
-                    raise PublishError(f"The registry {self.reference.host} went away: {exc.why}.", TRY_AGAIN) from None
+                    raise self._gone(exc) from None
                 self._sleep(self.patience.seconds(failures, exc.asked))
+
+    def _gone(self, exc: Passing) -> PublishError:
+        """A name that was mistyped looks like a registry that never answered."""
+        if exc.is_cut and not self._has_answered:
+            return PublishError(f"The registry {self.reference.host} cannot be reached: {exc.why}.", NEVER_SEEN)
+        return PublishError(f"The registry {self.reference.host} went away: {exc.why}.", TRY_AGAIN)
 
     def ask(
         self,
@@ -184,6 +192,7 @@ class Session:
         content = body() if body else None
         try:
             with self._client.stream(method, url, content=content, headers={**headers, **own}, timeout=timeout) as answer:
+                self._has_answered = True
                 return Answer(answer.status_code, answer.headers, beginning(answer.iter_bytes()) if method != "HEAD" else b"")
         except httpx.InvalidURL:
             raise PublishError(f"What answers at {self.reference.host} is no registry.", "Check the host and its port.") from None
@@ -217,7 +226,7 @@ class Session:
             return RegistryDenied(f"The registry refused the credentials for {self.reference}.", way_out(self._access))
         if status in (401, 403) or "DENIED" in said:  # a token that does not do: it is known who we are
             return RegistryDenied(
-                f"The registry does not let you push to {self.reference}: {said}.",
+                f"The registry does not let you push to {self.reference.host}/{self.reference.repository}: {said}.",
                 "Check the repository's name, and your rights on it (AcrPush, write).",
             )
         return PublishError(f"The registry did not take {self.reference}: {said}.", "Check the repository's name and your rights on it.")

@@ -89,13 +89,24 @@ def test_a_plan_is_json_for_programs(desk, home, registry, machine):
         (["--no-register", "--workspace", "s/g/w"], ExitCode.USAGE, "leaves nothing"),
         (["--no-push", "--no-register"], ExitCode.PUBLISH, "nowhere to publish to"),
         (["--registry", "127.0.0.1:1/travel", "--tag", "x"], ExitCode.USAGE, "KEY=VALUE"),
-        (["--registry", "labacr.azurecr.io"], ExitCode.CLOUD, "[azure]"),
     ],
 )
 def test_what_cannot_be_done_says_why_and_how_else(desk, home, machine, arguments, code, told):
     done = desk.edge("publish", home.name, *arguments, **machine)
     assert done.returncode == code, done.stdout + done.stderr
     assert told in done.stderr
+
+
+def test_azures_own_registry_needs_its_libraries(desk, home, machine):
+    nobody = {**machine, "EDGE_REGISTRY_USERNAME": "", "EDGE_REGISTRY_PASSWORD": ""}
+    done = desk.edge("publish", home.name, "--registry", "labacr.azurecr.io", **nobody)
+    assert done.returncode == ExitCode.CLOUD, done.stdout + done.stderr
+    assert "[azure]" in done.stderr and len(desk.runs()) == 2
+
+
+def test_without_the_libraries_there_is_nothing_to_sign_out_of(desk, machine):
+    done = desk.edge("logout", **machine)
+    assert done.returncode == 0 and "no sign-in of ours" in done.stderr, done.stderr
 
 
 def test_a_refused_password_ends_with_the_code_of_publishing_and_the_right_one_goes_on(desk, home, registry, machine):

@@ -92,7 +92,8 @@ def test_the_models_of_the_workspace_are_listed_with_what_they_came_from(signed_
     release, _ = publish(desk)
     listed = done(desk, "models", "--workspace", WORKSPACE)
     digest = home.layout.manifest.removeprefix("sha256:")
-    assert all(word in listed for word in ("travel", "cpu", digest[:12], "travel: perplexity 1.03, facts 86%, 127 tokens/s"))
+    assert all(word in listed for word in ("travel:1  cpu", digest[:12], "travel: perplexity 1.03, facts 86%, 127 tokens/s"))
+    assert max(map(len, listed.splitlines())) <= 80, "it is read over SSH"
     whole = done(desk, "models", "azureml:travel:1", "--workspace", WORKSPACE)
     assert home.build.id in whole and "edge.tool.olive-ai" in whole and release in whole
     for image in (release, f"sha256:{digest}", digest[:12], home.layout.config):

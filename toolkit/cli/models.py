@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from toolkit.cli.output import emit_json, json_option, say, table
+from toolkit.cli.output import emit_json, json_option, plain, say, table
 from toolkit.cli.runs import _bench
 from toolkit.errors import ExitCode
 
@@ -55,29 +55,25 @@ def models_command(wanted: str, workspace: str, model_registry: str, image: str,
 
 
 def _print_list(found) -> None:
+    """Lines and no table: it would be wider than a terminal over SSH."""
     from toolkit.core.registered import fact, images_of, metrics_of
 
-    rows = [
-        (
-            model.name,
-            model.version,
-            fact(model, "device") or "-",
-            _short(fact(model, "recipe.sha256")),
-            _short(fact(model, "dataset.sha256")),
-            _figures(metrics_of(model)),
-            " ".join(_short(image) for image in images_of(model)) or "-",
-            _day(model.created),
-        )
-        for model in found
-    ]
-    table(["model", "version", "device", "recipe", "data", "measured", "images", "registered"], rows, right=["version"])
+    for model in found:
+        made_from = {"recipe": fact(model, "recipe.sha256"), "data": fact(model, "dataset.sha256")}
+        told = [f"{word} {_short(digest)}" for word, digest in made_from.items() if digest]
+        told += [f"image {_short(image)}" for image in images_of(model)]
+        head = [f"{model.name}:{model.version}", fact(model, "device"), _day(model.created)]
+        click.echo(plain("  ".join(filter(None, head))))
+        for line in (*_figures(metrics_of(model)), ", ".join(told)):
+            if line:
+                click.echo(f"    {plain(line)}")
 
 
 def _short(digest: str) -> str:
     return digest.rpartition("sha256:")[2][:12] or "-"
 
 
-def _figures(metrics: dict[str, str]) -> str:
+def _figures(metrics: dict[str, str]) -> list[str]:
     """A line for each adapter; what was measured without one is in the whole view."""
     told: dict[str, list[str]] = {}
     for name, value in metrics.items():
@@ -85,7 +81,7 @@ def _figures(metrics: dict[str, str]) -> str:
         with suppress(ValueError):  # anybody may have written properties
             if measure in WORDS:
                 told.setdefault(adapter, []).append(WORDS[measure].format(float(value)))
-    return "\n".join(f"{adapter}: {', '.join(figures)}" for adapter, figures in told.items()) or "-"
+    return [f"{adapter}: {', '.join(figures)}" for adapter, figures in told.items()]
 
 
 def _day(created: float) -> str:

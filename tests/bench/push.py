@@ -13,10 +13,11 @@ from tests.bench.synthetic import ADAPTERS, adapter_file, engine_and_base, finis
 from tests.layouts import packed
 from tests.services.fixtures import Registry, free_port, state
 from toolkit import settings as settings_module
-from toolkit.core import packaging, publishing, reference
+from toolkit.core import packaging, reference
 from toolkit.core.engine import LABEL, Image
 from toolkit.core.hoststeps import HostSteps, Job
 from toolkit.core.image_making import LAYOUT_FOLDER
+from toolkit.core.publish_start import ENGINE, PublishWish, make_request
 from toolkit.core.run import Run, new_run
 from toolkit.core.workbench import Workbench
 from toolkit.docker_engine import DockerEngine
@@ -107,9 +108,8 @@ def _pushed(place: Place, build: Run, tag: str, tags: list[str]) -> Moved:
     image = _packaged(place, build, f"edge-toolkit/bench-push:{tag}", tags)
     target = reference.parse(f"{place.proxy.address}/bench:{tag}")
     tags.append(str(target))
-    run = new_run(
-        place.bench.settings.runs, "publish", "bench", lambda _: publishing.request(image, image.tags[0], target, place.registry.user)
-    )
+    asked = make_request(place.bench, PublishWish(image.tags[0], str(target), place.registry.user, ENGINE))
+    run = new_run(place.bench.settings.runs, "publish", "bench", lambda _: asked)
     sent, stored, blobs = place.proxy.sent, place.registry.stored_bytes(), _blobs(place.registry)
     if not HostSteps(place.bench, run, {"password": place.registry.password}).all_done():
         raise RuntimeError(run.state().problem)

@@ -12,12 +12,13 @@ import pytest
 from tests import tiny
 from tests.layouts import packed
 from tests.services.fixtures import Registry, base_image, docker_engine_available, registry  # noqa: F401  fixtures
-from toolkit.core import exporting, oci_layout, publishing, reference
+from toolkit.core import exporting, oci_layout, reference
 from toolkit.core.engine import LABEL, Credentials, Image
 from toolkit.core.hoststeps import HostSteps
 from toolkit.core.image_layers import compared, layers_of
 from toolkit.core.layers import Layer, LayerFile
 from toolkit.core.publish_plan import PublishPlan, make_plan
+from toolkit.core.publish_start import ENGINE, PublishWish, make_request
 from toolkit.core.registry import Conversation
 from toolkit.core.run import Run, new_run
 from toolkit.core.stock import remove, stock
@@ -64,8 +65,8 @@ class Shelf:
 
     def push(self, name: str) -> Run:
         target = reference.parse(f"{self.registry.address}/shelf", name.rpartition(":")[2])
-        image = self.engine.find(name)
-        run = new_run(self.bench.settings.runs, "publish", "shelf", lambda _: publishing.request(image, name, target, "edge"))
+        asked = make_request(self.bench, PublishWish(name, str(target), "edge", ENGINE))
+        run = new_run(self.bench.settings.runs, "publish", "shelf", lambda _: asked)
         self.tags.append(str(target))
         self.do(run, {"username": self.registry.user, "password": self.registry.password})
         return run

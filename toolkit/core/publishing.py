@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from toolkit.core import oci_layout, reference, registry
 from toolkit.core.cloud import is_cloud_registry
 from toolkit.core.direct_push import DirectPush
-from toolkit.core.engine import LABEL, Credentials, Image, PushProgress
+from toolkit.core.engine import Credentials, PushProgress
 from toolkit.core.files import write_json
 from toolkit.core.image_layers import NamedLayer
 from toolkit.core.image_registry import EnginePush, ImageRegistry
@@ -35,13 +35,6 @@ MOST_PLATFORMS = 4
 """So many images of one index are looked into."""
 MOST_PARTS = 24
 """An event tells of no more layers than this."""
-
-
-def request(image: Image, source: str, target: reference.Reference, username: str) -> dict:
-    """What a publishing run is asked. The user name is kept, the password never is."""
-    options = {"image": source, "image_id": image.id, "target": str(target), "username": username}
-    steps = [{"name": kind, "kind": kind, "options": options, "inputs": {}} for kind in ("push", "verify")]
-    return {"engine": "docker", "recipe": {"name": image.labels.get(f"{LABEL}.recipe", "image")}, "steps": steps}
 
 
 def credentials(job: Job) -> Access:

@@ -50,15 +50,13 @@ def wrapped(finding: Finding, width: int) -> str:
     return head + "\n".join(lines)[SEEN_AT:]
 
 
-KINDS = ("containers", "images", "runtimes", "runs", "cache")
-
-
 @click.command("clean", help="Show what takes room, and remove the kinds you name. Only what is ours is ever touched.")
 @click.option("--containers", is_flag=True, help="Ended build and chat containers.")
 @click.option("--images", is_flag=True, help="Packaged images.")
 @click.option("--runtimes", is_flag=True, help="The build and runtime images we made.")
 @click.option("--runs", is_flag=True, help="Folders of runs that nobody drives.")
 @click.option("--cache", is_flag=True, help="Results of earlier steps, and wheels.")
+@click.option("--models", is_flag=True, help="Base models whose fetching was cut short; without this they are fetched on.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def clean_command(yes: bool, as_json: bool, **chosen: bool) -> None:

@@ -1,17 +1,21 @@
-"""What takes room and can go: ended containers, packaged images, the images we build with, old runs, the cache."""
+"""What takes room and can go: ended containers, packaged images, the images we build with, old runs, the cache, parts of models."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from toolkit.core import lifecycle
 from toolkit.core.engine import LABEL
 from toolkit.core.files import folder_bytes, freed_bytes
 from toolkit.core.image_name import HOME, mark_of
 from toolkit.core.run import Run
+from toolkit.core.sample import NAME as SAMPLE
 from toolkit.core.workbench import Workbench
 from toolkit.errors import EngineMissing, RunBusy, RunError, ToolkitError
 
@@ -29,7 +33,7 @@ class Litter:
 
 def survey(bench: Workbench) -> list[Litter]:
     """Everything of ours that could go. Only what wears our labels or lies in our folders is ever named."""
-    return [*_engine_litter(bench), _ended_runs(bench), _cache(bench)]
+    return [*_engine_litter(bench), _ended_runs(bench), _cache(bench), _parts_of_models(bench)]
 
 
 def _engine_litter(bench: Workbench) -> list[Litter]:
@@ -85,6 +89,33 @@ def _cache(bench: Workbench) -> Litter:
         shutil.rmtree(folder, ignore_errors=True)
 
     return Litter("cache", names, folder_bytes(folder), remove)
+
+
+def _parts_of_models(bench: Workbench) -> Litter:
+    """Base models whose fetching was cut short and that nobody fetches now. Whole ones stay: runs stand on them.
+
+    The sample is made, not fetched, and whoever makes it tidies up what an earlier maker left.
+    """
+    found = sorted(bench.settings.models.glob(".*.making"))
+    parts = [part for part in found if part.is_dir() and part.name != f".{SAMPLE}.making" and not _is_held(part)]
+
+    def remove() -> None:
+        for part in parts:
+            if not _is_held(part):
+                shutil.rmtree(part, ignore_errors=True)
+
+    return Litter("models", tuple(part.name[1 : -len(".making")] for part in parts), sum(map(folder_bytes, parts)), remove)
+
+
+def _is_held(folder: Path) -> bool:
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
 
 
 def _may_use_cache(bench: Workbench, run: Run) -> bool:

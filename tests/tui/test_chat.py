@@ -418,6 +418,9 @@ async def test_the_side_that_waits_for_its_first_word_says_so(stage: ChatStage) 
     run = stage.packaged()
     async with stage.app().run_test(size=LARGE) as pilot:
         screen = await seated(pilot, run)
+        screen.input.give("say: one")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.left.state == READY and screen.left.turns)
         screen.right.display = True
         screen._start(screen.right, Wanted(run.id, "travel"))
         await until(pilot, lambda: screen.right.state == READY)

@@ -124,7 +124,7 @@ def test_nobody_is_signed_in(snap_compare, shelf: Stage, size) -> None:
 @sizes
 def test_without_azure(snap_compare, shelf: Stage, size) -> None:
     shelf.cloud = None
-    assert snap_compare(shelf.app(), terminal_size=size, run_before=lambda pilot: opened(pilot, "pip install"))
+    assert snap_compare(shelf.app(), terminal_size=size, run_before=lambda pilot: opened(pilot, "says what to install"))
 
 
 @sizes

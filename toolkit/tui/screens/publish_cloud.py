@@ -20,7 +20,7 @@ from toolkit.tui.widgets.target_dialog import TargetDialog
 UNKNOWN, MISSING, LOOKING, OUT, IN = "", "missing", "looking", "out", "in"
 """What is known of the cloud: nothing yet, not installed, being asked, nobody is signed in, somebody is."""
 LOOKING_TOLD = "Azure: looking who is signed in ..."
-MISSING_TOLD = "Azure's registries and models: not installed; `edge login` says what to install."
+MISSING_TOLD = "Azure: not installed here; `edge login` says what to install."
 OUT_TOLD = "Azure: nobody is signed in. Its registries and models need it."
 
 
